@@ -1,0 +1,179 @@
+#!/usr/bin/env python3
+"""Train tinybrain on THINGS-EEG2, judge it beside its baselines, draw what it does.
+
+    python examples/train_eeg.py                                    the embedded demo, minutes on a CPU
+    python examples/train_eeg.py --data FOLDER --subject 1 --features FOLDER
+    python examples/train_eeg.py --data FOLDER --subject 1 --features FOLDER --recipe paper
+
+With --data the network, epochs and batch size are the paper's (Section 4.2: a GPU is wanted); --small
+takes the demo's. The run folder holds model.pt, report.md, report.json, log.csv and the figures. Ctrl-C
+stops after the step under way; the same command continues.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from tinybrain import features, figures, report, topography
+from tinybrain.clip.model import DEMO_VISION, VisionConfig, random_clip
+from tinybrain.pipeline import ImageToBrain, random_encoder
+from tinybrain.recipes import RECIPES
+from tinybrain.things import EEG2, make_demo
+from tinybrain.things.demo import read_truth
+from tinybrain.things.sensors import layout
+from tinybrain.train import fit, heldout_references, hold_out, pick_device
+from tinybrain.unet import CONDITIONINGS, UNetConfig
+
+SMALL = {"channels": (32, 64, 64), "attention": (False, False, True), "layers_per_block": 1, "heads": 4}
+SMALL_RUN = {"epochs": 12, "batch_size": 32, "lr": 1e-3}
+
+
+def arguments() -> argparse.Namespace:
+    cli = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    what = cli.add_argument_group("data")
+    what.add_argument("--data", type=Path, help="a THINGS-EEG2 folder; without it, the demo")
+    what.add_argument("--subject", type=int, default=1)
+    what.add_argument("--features", type=Path, help="folder of clip_feature_maps_*.npy, as NICE has")
+    what.add_argument(
+        "--clip", choices=("random", "random-small"), help="encode the images by a tower of random "
+        "weights, ViT-L/14 or a small one: for trying, where there are no CLIP features",
+    )
+    how = cli.add_argument_group("model and training")
+    how.add_argument("--recipe", choices=sorted(RECIPES), default="tinybrain")
+    how.add_argument("--small", action="store_true", help="the demo's network, epochs and tower")
+    how.add_argument("--conditioning", choices=CONDITIONINGS, default="cross_attention")
+    how.add_argument("--channels", type=int, nargs="+", help="widths of the U-Net's levels")
+    how.add_argument("--epochs", type=int)
+    how.add_argument("--batch-size", type=int)
+    how.add_argument("--lr", type=float)
+    how.add_argument("--seed", type=int, default=0)
+    how.add_argument("--device", help="cpu, cuda, cuda:1 ...; by default a GPU if there is one")
+    judge = cli.add_argument_group("evaluation")
+    judge.add_argument("--trials", type=int, default=10, help="samples per test image")
+    judge.add_argument("--sampler", choices=("ancestral", "ddim", "dpm_solver"))
+    judge.add_argument("--steps", type=int, help="sampling steps")
+    cli.add_argument("--run", type=Path, help="run folder; by default runs/demo or runs/sub-XX")
+    cli.add_argument("--restart", action="store_true", help="train anew, not from where it stopped")
+    return cli.parse_args()
+
+
+def main() -> None:
+    args, began = arguments(), time.monotonic()
+    name = f"sub-{args.subject:02d}" if args.data else "demo"
+    suffix = "" if args.recipe == "tinybrain" else f"-{args.recipe}"
+    folder = args.run or Path("runs") / (name + suffix)
+    if args.restart and (folder / "run.pt").exists():
+        (folder / "run.pt").unlink()
+    data = args.data or make_demo(Path("runs") / "demo-data", seed=0)
+    train, test = EEG2(data, args.subject, "train"), EEG2(data, args.subject, "test", repeats="single")
+    print(train.summary, test.summary, sep="\n")
+    device = torch.device(args.device) if args.device else pick_device()
+    encoder, (context, context_test) = contexts(args, train, test, device)
+
+    recipe, config = settings(args, context.shape[2])
+    model, y0 = ImageToBrain.prepare(recipe, config, train, context, encoder)
+    model.to(device)
+    aside = hold_out(train.concepts, recipe.heldout, recipe.seed)
+    count = sum(p.numel() for p in model.unet.parameters())
+    print(f"training {count:,} parameters on {len(y0):,} images, {device}: {folder}")
+    log = fit(model, y0, context, folder, heldout=aside)
+
+    truth = None if args.data else read_truth(data).test
+    print("evaluating")
+    result = report.evaluate(
+        model, train, context, test, context_test, trials=args.trials, truth=truth,
+        subject=args.subject if args.data else None, seed=recipe.seed, progress=sys.stderr.isatty(),
+    )
+    references = heldout_references(model, train.signals, y0, aside) if aside is not None else {}
+    drawn = draw(folder, model, log, references, train, test, context_test, result)
+    result.report["seconds"] = round(time.monotonic() - began)
+    model.card["report"] = {key: result.report[key] for key in ("rows", "data", "versions")}
+    page = report.write(result.report, folder, drawn)
+    print("", report.table(result.report["rows"]), "", report.verdict(result.report), sep="\n")
+    print(f"\n{page} (figures beside it), model {folder / 'model.pt'}")
+
+
+def settings(args: argparse.Namespace, context_dim: int):
+    """Recipe and network: the paper's sizes, or the demo's, changed where the user says so."""
+    small = args.small or not args.data
+    asked = {"epochs": args.epochs, "batch_size": args.batch_size, "lr": args.lr,
+             "sampler": args.sampler, "sampling_steps": args.steps}
+    asked = {name: value for name, value in asked.items() if value is not None}
+    recipe = replace(RECIPES[args.recipe], **{**(SMALL_RUN if small else {}), **asked}, seed=args.seed)
+    config = UNetConfig(
+        **(SMALL if small else {}), context_dim=context_dim, conditioning=args.conditioning,
+        zero_output=recipe.residual,
+    )
+    if args.channels:
+        inner = len(args.channels) - 2
+        config = replace(
+            config, channels=tuple(args.channels), attention=(False,) * min(2, inner) + (True,) * inner
+        )
+    return recipe, config
+
+
+def contexts(args: argparse.Namespace, train, test, device):
+    """What made the contexts, and the contexts (n, l, d) of training and test images."""
+    if args.features:
+        found = [features.find_features(args.features, split) for split in ("train", "test")]
+        rows = (len(train.images), len(test.images))
+        both = [features.read_features(path, n) for path, n in zip(found, rows)]
+        return {"name": "features", "source": found[0].name}, both
+    small = args.small or not args.data or args.clip == "random-small"
+    if args.data and not (args.clip or args.small):
+        sys.exit(
+            "no CLIP features: give --features FOLDER with clip_feature_maps_training.npy and "
+            "clip_feature_maps_test.npy (NICE's format), or --clip random to try without"
+        )
+    vision = DEMO_VISION if small else VisionConfig()
+    print("encoding images by CLIP's tower with random weights: it sees, but has learned nothing")
+    clip = random_clip(vision, seed=0).to(device)
+    both = [features.encode(clip, d.images, device=device, progress=True) for d in (train, test)]
+    return random_encoder(vision), both
+
+
+def draw(folder: Path, model, log, references, train, test, context_test, result) -> dict[str, str]:
+    """Write the figures; their files by caption."""
+    sensors, times, unit = model.sensors, model.times, model.unit
+    real = test.signals.mean(axis=1)                                           # (n, h, w)
+    figures.plot_loss(log, folder / "loss.png", references)
+    figures.plot_evoked(
+        real, result.samples, sensors=sensors, times=times, unit=unit, path=folder / "evoked.png",
+        picks=figures.informative_sensors(real, sensors), conditional_mean=result.mean,
+    )
+    captions = {
+        "Evoked responses of the test images, mean over images, recorded and generated": "evoked.png",
+        "Training: loss by timestep, and the conditional mean on held-out concepts": "loss.png",
+    }
+    maps = {"Training": train.signals.mean(axis=0), "Test": real.mean(axis=0),
+            "Generated": result.samples.mean(axis=(0, 1))}
+    maps["Training - test"] = maps["Training"] - maps["Test"]
+    try:
+        topography.plot_topographies(
+            maps, sensors=sensors, xy=layout(sensors), times=times, unit=unit,
+            path=folder / "topographies.png",
+        )
+        captions["Topographies every 100 ms, as the paper's Figure 3"] = "topographies.png"
+    except ValueError as error:  # sensors without a known position
+        print(f"no topographies: {error}")
+    steps = list(model.denoise_steps(context_test[:1], seed=0))
+    states = [(f"t = {t}" if t >= 0 else "signal", y.numpy()) for t, y in steps]
+    few = [states[round(i * (len(states) - 1) / 5)] for i in range(6)]
+    some = [states[round(i * (len(states) - 1) / 29)] for i in range(30)]
+    look = {"sensors": sensors, "times": times, "unit": unit}
+    figures.plot_denoising(few, path=folder / "denoising.png", **look)
+    figures.animate_denoising(some, path=folder / "denoising.gif", **look)
+    captions["One signal being denoised (moving: denoising.gif)"] = "denoising.png"
+    return captions
+
+
+if __name__ == "__main__":
+    main()

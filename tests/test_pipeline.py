@@ -1,0 +1,167 @@
+"""The whole object: images or features in, signals out, saved and loaded."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.test_train import CONFIG, prepared, recording, weights
+from tinybrain.clip.model import VisionConfig
+from tinybrain.pipeline import BrainSignals, ImageToBrain, random_encoder, seeded
+from tinybrain.recipes import PAPER, TINYBRAIN
+
+TOWER = VisionConfig(image_size=32, patch_size=16, width=16, layers=1, heads=2, embed_dim=12)
+
+
+def gaussian_model(tokens=False):
+    """A model with an image tower and an exact network: y0 ~ N(token . probe, 0.5^2)."""
+    recipe = dataclasses.replace(TINYBRAIN, sampling_steps=5)
+    data, context = recording()
+    model, _ = ImageToBrain.prepare(
+        recipe, CONFIG, data, context, random_encoder(TOWER, tokens=tokens)
+    )
+    return model
+
+
+class Exact(torch.nn.Module):
+    """The v that N(m(context), s^2) implies, where m is the first feature at every sensor and time."""
+
+    def __init__(self, ddpm, s=0.5):
+        super().__init__()
+        self.ddpm, self.s, self.config = ddpm, s, CONFIG
+        self.dummy = torch.nn.Parameter(torch.zeros(1))
+
+    def encode_context(self, context):
+        return context
+
+    def forward(self, y_t, t, context):
+        bar = self.ddpm.schedule.alpha_bars[t].float().view(-1, 1, 1, 1)
+        m = context[:, :1, :1, None]
+        y0 = m + bar.sqrt() * self.s**2 / (bar * self.s**2 + 1 - bar) * (y_t - bar.sqrt() * m)
+        noise = (y_t - bar.sqrt() * y0) / (1 - bar).sqrt()
+        return bar.sqrt() * noise - (1 - bar).sqrt() * y0
+
+
+@pytest.fixture
+def exact():
+    model = gaussian_model()
+    model.unet = Exact(model.ddpm)
+    return model
+
+
+FEATURES = np.random.default_rng(5).normal(size=(6, 12)).astype(np.float32)
+
+
+def test_samples_have_the_mean_and_spread_the_network_was_asked_for(exact):
+    signals = exact.generate(FEATURES, trials=400, steps=40, batch_size=2400)
+    assert signals.data.shape == (6, 400, 3, 8)
+    features = torch.from_numpy(FEATURES)[:, None]
+    y0 = exact.condition(features)[:, :, :1].expand(6, 3, 8)
+    wanted = exact.signal(y0, exact.base(features)).numpy()
+    spread = 0.5 * exact.scale.numpy()[:, None]
+    np.testing.assert_allclose(signals.data.mean(1), wanted, atol=5 * spread.max() / 20)
+    np.testing.assert_allclose(signals.data.std(1).mean((0, 2)), spread[:, 0], rtol=0.03)
+
+
+def test_mean_is_the_conditional_mean(exact):
+    features = torch.from_numpy(FEATURES)[:, None]
+    y0 = exact.condition(features)[:, :, :1].expand(6, 3, 8)
+    wanted = exact.signal(y0, exact.base(features)).numpy()
+    np.testing.assert_allclose(exact.mean(FEATURES).data[:, 0], wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_scaling_is_inverted_exactly():
+    """`prepare` took base, offset and scale off; `signal` puts them back."""
+    model, y0, context, _ = prepared(heldout=0.0)
+    data = torch.from_numpy(recording()[0].signals)
+    assert torch.allclose(y0.mean(dim=(0, 2)), torch.zeros(3), atol=1e-5)
+    assert torch.allclose(y0.std(dim=(0, 2)), torch.ones(3), atol=1e-5)
+    from tinybrain.baselines import fit_ridge
+
+    _, left_out = fit_ridge(context[:, 0], data)
+    torch.testing.assert_close(model.signal(y0, left_out), data, rtol=1e-5, atol=1e-5)
+
+
+def test_the_paper_s_recipe_models_the_bare_signal():
+    model, y0, _, _ = prepared(PAPER, heldout=0.0)
+    assert torch.equal(y0, torch.from_numpy(recording()[0].signals))
+    assert model.ridge is None
+    context = torch.randn(2, 1, 12)
+    assert torch.equal(model.condition(context), context)
+
+
+def test_a_trial_does_not_depend_on_its_batch(exact):
+    whole = exact.generate(FEATURES, trials=3, seed=7, batch_size=64).data
+    parts = exact.generate(FEATURES, trials=3, seed=7, batch_size=5).data
+    few = exact.generate(FEATURES[:2], trials=2, seed=7).data
+    np.testing.assert_allclose(whole, parts, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(whole[:2, :2], few, rtol=1e-5, atol=1e-6)
+    assert not np.allclose(whole, exact.generate(FEATURES, trials=3, seed=8).data)
+    assert not np.allclose(whole[:, 0], whole[:, 1])
+
+
+def test_seeded_generators_differ_and_repeat():
+    draws = {key: torch.randn(4, generator=seeded(*key)) for key in [(0, 1), (1, 0), (0, 1, 0), (1,)]}
+    assert torch.equal(draws[0, 1], torch.randn(4, generator=seeded(0, 1)))
+    assert len({tuple(draw.tolist()) for draw in draws.values()}) == 4
+
+
+def test_images_in_every_form_give_the_same_signals(exact, tmp_path):
+    rng = np.random.default_rng(0)
+    pictures = [Image.fromarray(rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)) for _ in range(2)]
+    paths = [tmp_path / f"{i}.png" for i in range(2)]
+    for picture, path in zip(pictures, paths):
+        picture.save(path)
+    wanted = exact.generate(paths).data
+    arrays = [np.asarray(picture) for picture in pictures]
+    for form in (tmp_path, str(tmp_path), pictures, arrays, exact.encode(paths), exact.encode(paths)[:, 0]):
+        np.testing.assert_allclose(exact.generate(form).data, wanted, rtol=1e-4, atol=1e-5)
+    for form in (paths[0], pictures[0], arrays[0]):
+        np.testing.assert_allclose(exact.generate(form).data, wanted[:1], rtol=1e-4, atol=1e-5)
+
+
+def test_saved_and_loaded_is_the_same_model(tmp_path):
+    model = gaussian_model()
+    torch.nn.init.normal_(model.unet.conv_out.weight)
+    model.card = {"epoch": 3, "note": "kept"}
+    again = ImageToBrain.load(model.save(tmp_path / "model.pt"))
+    for field in dataclasses.fields(model):
+        if field.name not in ("unet", "ridge", "times") and not field.name.startswith(("offset", "sc", "con")):
+            assert getattr(again, field.name) == getattr(model, field.name), field.name
+    assert torch.equal(weights(again), weights(model))
+    picture = Image.fromarray(np.full((40, 40, 3), 99, np.uint8))
+    np.testing.assert_array_equal(again.generate(picture, steps=3).data, model.generate(picture, steps=3).data)
+    np.testing.assert_array_equal(again.mean(picture).data, model.mean(picture).data)
+    np.testing.assert_array_equal(again.times, model.times)
+
+
+def test_denoising_ends_in_the_generated_signal(exact):
+    steps = list(exact.denoise_steps(FEATURES[:1], steps=5, seed=2))
+    assert [t for t, _ in steps] == [999, 799, 599, 399, 199, -1]
+    wanted = exact.generate(FEATURES[:1], steps=5, sampler="dpm_solver", seed=2).data[0, 0]
+    np.testing.assert_allclose(steps[-1][1], wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_what_cannot_be_is_refused(exact):
+    features_only, *_ = prepared(heldout=0.0)
+    with pytest.raises(ValueError, match="holds no image encoder"):
+        features_only.generate(Image.new("RGB", (40, 40)))
+    with pytest.raises(ValueError, match=r"features are \(6, 1, 11\); this model wants \(n, 12\)"):
+        exact.generate(FEATURES[:, :11])
+    paper, *_ = prepared(PAPER, heldout=0.0)
+    with pytest.raises(ValueError, match="guidance 2 needs a model that has seen the null context"):
+        paper.generate(FEATURES, guidance=2)
+    with pytest.raises(ValueError, match="average many samples"):
+        paper.mean(FEATURES)
+
+
+def test_to_mne_keeps_data_names_and_times():
+    data = np.random.default_rng(0).normal(size=(2, 3, 4, 20)).astype(np.float32)
+    signals = BrainSignals(data, ("Oz", "O1", "Cz", "Pz"), np.arange(20) / 50 + 0.1, "eeg", "a.u.")
+    epochs = signals.to_mne()
+    np.testing.assert_allclose(epochs.get_data(copy=True), data.reshape(6, 4, 20), rtol=1e-6)
+    assert epochs.ch_names == ["Oz", "O1", "Cz", "Pz"]
+    np.testing.assert_allclose(epochs.times, signals.times, atol=1e-9)
+    assert epochs.events[:, 2].tolist() == [0, 0, 0, 1, 1, 1]

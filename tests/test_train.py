@@ -1,0 +1,228 @@
+"""The training loop: what it computes, what it keeps, how it continues."""
+
+import copy
+import dataclasses
+import os
+import signal
+import types
+
+import numpy as np
+import pytest
+import torch
+
+from tinybrain import train
+from tinybrain.baselines import fit_ridge
+from tinybrain.pipeline import ImageToBrain, seeded
+from tinybrain.recipes import PAPER, TINYBRAIN
+from tinybrain.unet import UNetConfig
+
+CONFIG = UNetConfig(channels=(32, 32), attention=(False, True), layers_per_block=1, heads=4,
+                    context_dim=12, zero_output=True)
+QUICK = {"epochs": 3, "batch_size": 8, "lr": 1e-3, "timesteps": 50, "sampling_steps": 5,
+         "heldout": 0.2}
+
+
+def recording(n=40, h=3, w=8, d=12, seed=0):
+    rng = np.random.default_rng(seed)
+    context = rng.normal(size=(n, 1, d)).astype(np.float32)
+    effect = np.einsum("nd,dhw->nhw", context[:, 0], rng.normal(size=(d, h, w))) / d**0.5
+    signals = effect + rng.normal(size=(n, h, w))
+    fields = types.SimpleNamespace(
+        signals=signals.astype(np.float32), concepts=tuple(f"{i // 4:05d}_thing" for i in range(n)),
+        sensors=tuple("ABC")[:h], times=np.arange(w) / 100, kind="eeg", unit="a.u.",
+    )
+    return fields, torch.from_numpy(context)
+
+
+def prepared(base=TINYBRAIN, **changes):
+    """Model, targets, context, held-out rows, as an example would prepare them."""
+    recipe = dataclasses.replace(base, **{**QUICK, **changes})
+    data, context = recording()
+    model, y0 = ImageToBrain.prepare(
+        recipe, CONFIG, data, context, {"name": "features", "source": "test"}
+    )
+    return model, y0, context, train.hold_out(data.concepts, recipe.heldout, recipe.seed)
+
+
+def weights(model):
+    return torch.cat([p.detach().flatten() for p in model.unet.parameters()])
+
+
+def test_concepts_are_held_out_whole():
+    concepts = tuple(f"{i // 10:05d}_x" for i in range(200))
+    aside = train.hold_out(concepts, 0.25, seed=3)
+    learned = set(range(200)) - set(aside.tolist())
+    assert not {concepts[i] for i in learned} & {concepts[i] for i in aside}
+    assert len({concepts[i] for i in aside}) == 5
+    assert not torch.equal(aside, train.hold_out(concepts, 0.25, seed=4))
+    assert train.hold_out(concepts, 0.0, seed=0) is None
+    with pytest.raises(ValueError, match="leaves none of 1 concepts"):
+        train.hold_out(("a",) * 5, 0.5, seed=0)
+
+
+def test_held_out_rows_are_never_learned_from(tmp_path):
+    """Garbage in the held-out rows changes nothing but the held-out error."""
+    one, y0, context, aside = prepared(patience=0, epochs=2)
+    other = prepared(patience=0, epochs=2)[0]
+    broken, wrong = y0.clone(), context.clone()
+    broken[aside], wrong[aside] = 100.0, -100.0
+    first = train.fit(one, y0, context, tmp_path / "one", heldout=aside, progress=False)
+    second = train.fit(other, broken, wrong, tmp_path / "other", heldout=aside, progress=False)
+    assert [row["loss"] for row in first] == [row["loss"] for row in second]
+    assert first[-1]["heldout_mse"] != second[-1]["heldout_mse"]
+
+
+def test_one_step_is_adamw_on_the_loss_of_section_3_4():
+    model, y0, context, _ = prepared(PAPER, heldout=0.0)
+    twin = copy.deepcopy(model.unet)
+    state = train.start(model.unet, model.recipe)
+    train.train_step(state, model.recipe, model.ddpm, y0[:8], context[:8])
+    loss = model.ddpm.loss(twin, y0[:8], context[:8], generator=seeded(0, 2, 0))
+    optimizer = torch.optim.AdamW(twin.parameters(), lr=1e-3, weight_decay=1e-5)
+    loss.backward()
+    optimizer.step()
+    for (name, ours), theirs in zip(model.unet.named_parameters(), twin.parameters()):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-7, msg=name)
+    sums, counts = state.sums.tolist()
+    assert sum(counts) == 8
+    assert sum(sums) / 8 == pytest.approx(loss.item(), rel=1e-5)
+
+
+def test_bins_of_the_log_are_the_losses_of_their_timesteps():
+    model, y0, context, _ = prepared(heldout=0.0)
+    state = train.start(model.unet, model.recipe)
+    draw = model.ddpm.draw(y0[:8], generator=seeded(0, 2, 0), drop_context=0.1, stratified=True)
+    with torch.no_grad():
+        losses = model.ddpm.losses(model.unet, y0[:8], context[:8], *draw)
+    train.train_step(state, model.recipe, model.ddpm, y0[:8], context[:8])
+    for i in range(10):
+        inside = (draw.t >= 5 * i) & (draw.t < 5 * (i + 1))
+        assert state.sums[1, i] == inside.sum()
+        assert float(state.sums[0, i]) == pytest.approx(float(losses[inside].sum()), rel=1e-5, abs=1e-7)
+
+
+def test_the_average_weighs_step_s_by_s_to_the_gamma():
+    linear = torch.nn.Linear(1, 1, bias=False).double()
+    average = copy.deepcopy(linear)
+    gamma = train.exponent(0.1)
+    assert (gamma + 1) ** 0.5 / ((gamma + 2) * (gamma + 3) ** 0.5) == pytest.approx(0.1, rel=1e-9)
+    values = np.random.default_rng(0).normal(size=400)
+    for step, value in enumerate(values, start=1):
+        torch.nn.init.constant_(linear.weight, value)
+        train.update_average(average, linear, step, 0.1)
+    share = (np.arange(400) + 1) ** (gamma + 1) - np.arange(400) ** (gamma + 1)  # of s^gamma
+    assert average.weight.item() == pytest.approx(np.average(values, weights=share), abs=1e-9)
+
+
+def test_it_learns_what_ridge_cannot(tmp_path):
+    """A target that is the square of a feature: the conditional mean beats ridge and the mean."""
+    model, y0, context, _ = prepared(heldout=0.0, epochs=50, lr=3e-3, drop_context=0.0, timesteps=4,
+                                     sampling_steps=4)
+    y0 = (context[:, 0, :1, None] ** 2).expand(-1, *y0.shape[1:]) - 1
+    log = train.fit(model, y0, context, tmp_path, progress=False)
+    guess = (model.mean(context.numpy()).data[:, 0] - model.base(context).numpy()
+             - model.offset.numpy()[:, None]) / model.scale.numpy()[:, None]
+    assert ((guess - y0.numpy()) ** 2).mean() < 0.4 * y0.square().mean().item()
+    assert log[-1]["loss"] < 0.5 * log[0]["loss"]
+
+
+class Stop(Exception):
+    pass
+
+
+@pytest.mark.parametrize("base", [TINYBRAIN, PAPER])
+@pytest.mark.parametrize("stop_at", [1, 4, 7])
+def test_interrupted_and_continued_is_as_uninterrupted(tmp_path, monkeypatch, base, stop_at):
+    """Ctrl-C within an epoch and at its end; weights, average, log and what is kept are equal."""
+    whole, y0, context, heldout = prepared(base)
+    log = train.fit(whole, y0, context, tmp_path / "whole", heldout=heldout, progress=False)
+
+    step, calls = train.train_step, []
+
+    def interrupt(*args):
+        step(*args)
+        calls.append(1)
+        if len(calls) == stop_at:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    parts, *data = prepared(base)[0], y0, context
+    monkeypatch.setattr(train, "train_step", interrupt)
+    with pytest.raises(KeyboardInterrupt, match=f"stopped at step {stop_at}"):
+        train.fit(parts, *data, tmp_path / "parts", heldout=heldout, progress=False)
+    monkeypatch.setattr(train, "train_step", step)
+    fresh = prepared(base)[0]
+    with torch.no_grad():
+        for p in fresh.unet.parameters():
+            p.zero_()  # so that the weights can come from the file only
+    again = train.fit(fresh, *data, tmp_path / "parts", heldout=heldout, progress=False)
+    assert torch.equal(weights(fresh), weights(whole))
+    drop = lambda rows: [{k: v for k, v in row.items() if k != "seconds"} for row in rows]  # noqa: E731
+    assert drop(again) == drop(log)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_the_best_epoch_on_held_out_concepts_is_kept(tmp_path, monkeypatch):
+    model, y0, context, heldout = prepared(epochs=6, patience=2)
+    scores = iter([0.5, 0.3, 0.4, 0.6, 0.1, 0.1])
+    seen = []
+
+    def score(model, *_):
+        seen.append(weights(model))
+        return next(scores)
+
+    monkeypatch.setattr(train, "heldout_mse", score)
+    log = train.fit(model, y0, context, tmp_path, heldout=heldout, progress=False)
+    assert [row["heldout_mse"] for row in log] == [0.5, 0.3, 0.4, 0.6]  # then patience ends
+    assert torch.equal(weights(model), seen[1])
+    assert torch.equal(weights(ImageToBrain.load(tmp_path / "model.pt")), seen[1])
+
+
+def test_the_held_out_error_is_that_of_the_mean_in_signal_units():
+    model, y0, context, aside = prepared()
+    torch.nn.init.normal_(model.unet.conv_out.weight, generator=seeded(9))
+    found = train.heldout_mse(model, y0[aside], model.condition(context[aside]), batch_size=3)
+    data = torch.from_numpy(recording()[0].signals)
+    left_out = data - model.offset[:, None] - model.scale[:, None] * y0      # ridge without the image
+    guess = torch.from_numpy(model.mean(context[aside], draws=4).data[:, 0])
+    guess = guess - model.base(context[aside]) + left_out[aside]
+    assert found == pytest.approx((guess - data[aside]).square().mean().item(), rel=1e-4)
+
+
+def test_log_file(tmp_path):
+    model, y0, context, heldout = prepared(epochs=2)
+    log = train.fit(model, y0, context, tmp_path, heldout=heldout, progress=False)
+    lines = (tmp_path / "log.csv").read_text().splitlines()
+    assert lines[0].split(",") == list(train.COLUMNS)
+    assert len(lines) == 3
+    assert float(lines[2].split(",")[2]) == log[1]["loss"]
+
+
+def test_a_run_with_other_settings_is_refused(tmp_path):
+    model, y0, context, heldout = prepared(epochs=1)
+    train.fit(model, y0, context, tmp_path, heldout=heldout, progress=False)
+    other, *_ = prepared(epochs=1, lr=2e-3)
+    with pytest.raises(ValueError, match=r"recipe.lr: 0.001 there, 0.002 now"):
+        train.fit(other, y0, context, tmp_path, heldout=heldout, progress=False)
+    with pytest.raises(ValueError, match=r"data.sum"):
+        train.fit(prepared(epochs=1)[0], y0 + 1, context, tmp_path, heldout=heldout, progress=False)
+
+
+def test_first_weights_are_a_function_of_the_seed():
+    before = torch.get_rng_state()
+    one, same, other = prepared(), prepared(), prepared(seed=1)
+    assert torch.equal(weights(one[0]), weights(same[0]))
+    assert not torch.equal(weights(one[0]), weights(other[0]))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_references_are_the_mean_erp_and_leave_one_out_ridge():
+    model, y0, context, aside = prepared()
+    signals = recording()[0].signals
+    found = train.heldout_references(model, signals, y0, aside)
+    data = torch.from_numpy(signals)
+    rest = torch.tensor([i for i in range(len(data)) if i not in aside.tolist()])
+    wanted = (data[rest].mean(0) - data[aside]).square().mean().item()
+    assert found["mean ERP"] == pytest.approx(wanted, rel=1e-5)
+    _, left_out = fit_ridge(context[:, 0], data)
+    wanted = (left_out - data)[aside].square().mean().item()
+    assert found["ridge"] == pytest.approx(wanted, rel=1e-4)

@@ -1,0 +1,245 @@
+"""What the U-Net is told about the images: their context, (n, l, d) float32.
+
+Either CLIP encodes the images (`encode`), or the features come from a file (`find_features`,
+`read_features`) in the form of NICE (Song et al. 2024): `clip_feature_maps_training.npy` and
+`clip_feature_maps_test.npy`, ViT-L/14's projected class token at unit length, (n, 1, 768), one row
+per row of the EEG. Files of (n, d) and (n, l, d) are read as well.
+
+Letters: n images, b batch, s pixels on a side, l tokens, d width.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.hub import tqdm
+
+from .clip.image import normalize, square
+from .clip.model import CLIP
+
+DECODERS = min(16, os.cpu_count() or 1)  # threads; PIL lets go of the interpreter while it works
+NAMES = {
+    "train": re.compile(r"clip_feature_maps_train(ing)?\.npy", re.IGNORECASE),
+    "test": re.compile(r"clip_feature_maps_test\.npy", re.IGNORECASE),
+}
+KINDS = {b"PK": "a zip archive (torch or npz)", b"\x80": "a pickle", b"\x89HDF": "HDF5"}
+
+
+# -------------------------------------------------------------------------------------------------
+# From images
+
+
+def encode(
+    clip: CLIP,
+    images: Sequence,
+    *,
+    tokens: bool = False,
+    unit_length: bool = False,
+    batch_size: int = 64,
+    device: str | torch.device | None = None,
+    progress: bool = False,
+) -> Tensor:
+    """Encode images, decoding the next ones while CLIP is at work.
+
+    Parameters
+    ----------
+    clip : CLIP
+    images : sequence of paths, PIL images or uint8 arrays
+        Preprocessed as `clip.image` says, at the tower's own size.
+    tokens : bool
+        All 1 + patches tokens of each image, not the class token alone.
+    unit_length : bool
+        Scale each vector to unit length, as those in NICE's files are.
+    batch_size : int
+        Images per forward. Besides the result, three batches of pixels are held at most.
+    device : str or torch.device, optional
+        Where to compute; `clip` is moved there. By default it stays where it is.
+    progress : bool
+        Show a bar.
+
+    Returns
+    -------
+    Tensor, (n, l, d) float32, on the CPU
+        l is 1, or 1 + patches with `tokens`.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError, TypeError
+        As `clip.preprocess`, with the image's place in the list.
+    """
+    if isinstance(images, (str, bytes)) or not isinstance(images, Sequence):
+        raise TypeError(f"encode takes a list of images, not {type(images).__name__}")
+    if not images or batch_size < 1:
+        raise ValueError(f"encode: {len(images)} images by {batch_size}; wanted at least 1 by 1")
+    vision = clip.visual.config
+    weight = clip.to(device).visual.conv1.weight if device else clip.visual.conv1.weight
+    features = torch.empty(len(images), vision.tokens if tokens else 1, vision.embed_dim)
+    start = 0
+    with torch.no_grad(), tqdm(total=len(images), unit="image", disable=not progress) as bar:
+        for batch in _squares(images, vision.image_size, batch_size):
+            pixels = normalize(batch.to(weight.device)).to(weight.dtype)  # (b, 3, s, s)
+            z = clip.encode_image(pixels, tokens, normalize=unit_length)
+            features[start : start + len(z)] = z if tokens else z[:, None]  # (b, l, d)
+            start += len(z)
+            bar.update(len(z))
+    return features
+
+
+def _squares(images: Sequence, size: int, batch_size: int) -> Iterator[Tensor]:
+    """Batches (b, 3, s, s) uint8 in the order of the images, two of them being decoded ahead."""
+    pool = ThreadPoolExecutor(DECODERS)
+    ahead: deque[list[Future]] = deque()
+    try:
+        for start in range(0, len(images), batch_size):
+            places = range(start, min(start + batch_size, len(images)))
+            ahead.append([pool.submit(_square, images, place, size) for place in places])
+            if len(ahead) > 2:
+                yield torch.stack([future.result() for future in ahead.popleft()])
+        while ahead:
+            yield torch.stack([future.result() for future in ahead.popleft()])
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _square(images: Sequence, place: int, size: int) -> Tensor:
+    try:
+        return square(images[place], size)
+    except (FileNotFoundError, ValueError, TypeError) as error:
+        raise type(error)(f"image {place} of {len(images)}, counted from 0: {error}") from error
+
+
+# -------------------------------------------------------------------------------------------------
+# From files
+
+
+def find_features(folder_or_file: str | Path, split: str) -> Path:
+    """The feature file of a split, "train" or "test"; a path to a file is that file.
+
+    Raises
+    ------
+    FileNotFoundError
+        Nothing there, or nothing by NICE's names; the error lists what there is.
+    ValueError
+        Two files that could be meant.
+    """
+    path = Path(folder_or_file)
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise FileNotFoundError(f"{path} does not exist; a feature file or its folder was wanted")
+    names = sorted(entry.name for entry in path.iterdir())
+    found = [name for name in names if NAMES[split].fullmatch(name)]
+    if len(found) > 1:
+        raise ValueError(f"{path} holds {' and '.join(found)}: remove one, or name the file")
+    if not found:
+        wanted = {"train": "clip_feature_maps_training.npy", "test": "clip_feature_maps_test.npy"}
+        there = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
+        raise FileNotFoundError(
+            f"{path} holds no {wanted[split]}, the features of the {split} images; "
+            f"it holds {there or 'nothing'}"
+        )
+    return path / found[0]
+
+
+def read_features(path: str | Path, rows: int) -> Tensor:
+    """Read the features of `rows` images from a .npy file.
+
+    Parameters
+    ----------
+    path : str or Path
+        A plain array of floats, (n, d) or (n, l, d); NICE's are (n, 1, 768).
+    rows : int
+        How many images the recording has. Row i must be the image of the recording's row i: the
+        file does not say so, and only the number can be checked.
+
+    Returns
+    -------
+    Tensor, (n, l, d) float32
+        Values as in the file.
+
+    Raises
+    ------
+    FileNotFoundError
+        No such file.
+    ValueError
+        Not a plain .npy array of floats, another rank, another number of rows, rows that are zero
+        or not finite.
+
+    Warns
+    -----
+    UserWarning
+        The vectors are neither of unit length nor of like length.
+    """
+    array = _open(Path(path))
+    if array.ndim not in (2, 3) or 0 in array.shape or array.dtype.kind != "f":
+        raise ValueError(
+            f"{path} holds {array.dtype} of shape {array.shape}; features are floats of shape "
+            "(images, width) or (images, tokens, width)"
+        )
+    if len(array) != rows:
+        raise ValueError(_wrong_rows(path, array.shape, rows))
+    features = torch.from_numpy(np.array(array, dtype=np.float32, order="C"))
+    features = features if features.ndim == 3 else features[:, None]  # (n, l, d)
+    _check_norms(features, path)
+    return features
+
+
+def pooled(context: Tensor) -> Tensor:
+    """The one vector of each image, (n, l, d) -> (n, d): token 0.
+
+    That is CLIP's class token, the only one that was trained to stand for the image; the patches
+    never met the loss. Where l is 1 it is all there is. Linear encoding (ridge) uses it.
+    """
+    return context[:, 0]
+
+
+def _open(path: Path) -> np.ndarray:
+    """Map a plain .npy array; object arrays are pickles, and reading a pickle can run its code."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is not a file; a .npy of features was wanted")
+    with open(path, "rb") as file:
+        start = file.read(6)
+    if start != b"\x93NUMPY":
+        kinds = [kind for mark, kind in KINDS.items() if start.startswith(mark)] or ["no array"]
+        raise ValueError(f"{path} is {kinds[0]}; a plain array written by np.save was wanted")
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # numpy's parser of headers raises many kinds
+        raise ValueError(f"{path} is damaged, or no plain array: {error}") from error
+
+
+def _wrong_rows(path: str | Path, shape: tuple[int, ...], rows: int) -> str:
+    message = (
+        f"{path} has {shape[0]} rows (shape {shape}), the recording has {rows} images; wanted one "
+        "row of features per image, in the order of the recording's rows"
+    )
+    if len(shape) == 3 and shape[0] * shape[1] == rows:
+        message += f". Is it (concepts, images, width)? Then save it as shape ({rows}, {shape[2]})"
+    return message
+
+
+def _check_norms(features: Tensor, path: str | Path) -> None:
+    norms = torch.linalg.vector_norm(features, dim=2)  # (n, l); one NaN or inf makes them so
+    bad = (~torch.isfinite(norms) | (norms == 0)).any(dim=1).nonzero()[:, 0].tolist()
+    if bad:
+        rows = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
+        raise ValueError(
+            f"{path}: {len(bad)} of {len(features)} rows hold a zero vector, NaN or infinity "
+            f"(rows {rows}, counted from 0); make the features of these images again"
+        )
+    norms = norms[:, 0]  # (n,), of the class tokens: patches may differ as they like
+    if (norms - 1).abs().max() > 1e-2 and norms.max() > 2 * norms.min():
+        warnings.warn(
+            f"{path}: the vectors are {norms.min():.3g} to {norms.max():.3g} long, neither 1 nor "
+            "alike; were raw and normalised CLIP features mixed?",
+            stacklevel=3,
+        )

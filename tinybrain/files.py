@@ -1,0 +1,38 @@
+"""Files appear whole or not at all: written beside their place, flushed to disk, then renamed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+
+def write_atomically(path: str | Path, write: Callable[[BinaryIO], object]) -> Path:
+    """Let `write(file)` fill a file that takes the name `path` only when it is complete.
+
+    The unfinished file is `path` + ".part", in the same folder, which is made if missing. If `write`
+    raises, it is removed and an older file at `path` stays as it was.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be written or the disk is full.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    try:
+        with open(part, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
+def write_text(path: str | Path, text: str) -> Path:
+    """`write_atomically` for text in UTF-8."""
+    return write_atomically(path, lambda file: file.write(text.encode()))

@@ -1,0 +1,342 @@
+"""Figure 2 as one object: an image goes in, brain signals come out.
+
+    context = CLIP(image)                                                      Section 3.2
+    base    = ridge(context), or 0                                             beyond the paper
+    y_0     ~ reverse process of the U-Net, given the standardised context     Section 3.5
+    signal  = base + offset + scale * y_0                                      (offset, scale per sensor)
+
+Letters: n images, k trials, h sensors, w time points, l tokens, d width.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from einops import rearrange, repeat
+from torch import Generator, Tensor
+
+from . import checkpoint, features, samplers
+from .baselines import Ridge, fit_ridge
+from .clip.model import CLIP, VisionConfig, random_clip
+from .recipes import Recipe
+from .signals import BrainSignals
+from .things.images import list_images
+from .unet import Memory, UNet2D, UNetConfig
+
+Images = str | Path | Sequence | np.ndarray | Tensor
+
+
+def seeded(*key: int) -> Generator:
+    """A CPU generator that is a function of these whole numbers, e.g. (seed, image, trial)."""
+    digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
+    return Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
+
+
+class Denoiser:
+    """A U-Net as the samplers and the loss want it: callable, in bf16 where asked and possible."""
+
+    def __init__(self, unet: UNet2D, bf16: bool = False):
+        self.unet = unet
+        device = next(unet.parameters()).device
+        able = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        self.precision = torch.autocast(device.type, torch.bfloat16, enabled=bf16 and able)
+
+    def encode_context(self, context: Tensor) -> Memory:
+        with self.precision:
+            return self.unet.encode_context(context)
+
+    def __call__(self, y_t: Tensor, t: Tensor, context: Tensor | Memory) -> Tensor:
+        with self.precision:
+            return self.unet(y_t, t, context)
+
+
+@dataclass
+class ImageToBrain:
+    """CLIP, U-Net, diffusion process, ridge and scaling: all that turns images into signals.
+
+    Made by `ImageToBrain.prepare` (untrained) or `ImageToBrain.load`.
+    """
+
+    recipe: Recipe
+    unet: UNet2D
+    ridge: Ridge | None
+    offset: Tensor  # (h,) of the network's target, signal units
+    scale: Tensor  # (h,)
+    context_mean: Tensor  # (d,)
+    context_scale: Tensor  # (d,)
+    sensors: tuple[str, ...]
+    times: np.ndarray
+    kind: str
+    unit: str
+    encoder: dict[str, Any]  # what made the context: {"name": "random", ...} or {"name": "features"}
+    card: dict[str, Any]  # data, metrics, versions: whatever a reader of the file should know
+
+    def __post_init__(self) -> None:
+        self.ddpm = self.recipe.ddpm()
+        self.clip: CLIP | None = None
+        if self.encoder["name"] == "random":
+            self.clip = random_clip(VisionConfig(**self.encoder["vision"]), self.encoder["seed"])
+
+    # ---------------------------------------------------------------------------------------------
+    # Fitting all but the network
+
+    @classmethod
+    def prepare(
+        cls, recipe: Recipe, config: UNetConfig, recording, context: Tensor, encoder: dict[str, Any]
+    ) -> tuple[ImageToBrain, Tensor]:
+        """An untrained model and what its network should learn.
+
+        Parameters
+        ----------
+        recipe, config
+        recording : `things.EEG2` or anything with its fields; `signals` (n, h, w)
+        context : Tensor (n, l, d)
+            Raw features of every row of the recording.
+        encoder : what made the context.
+
+        Returns
+        -------
+        model : ImageToBrain
+        y0 : Tensor (n, h, w)
+            Targets of the diffusion process. With `residual`, the ridge prediction taken off each
+            image is the one fitted without that image.
+        """
+        signals = torch.from_numpy(recording.signals)                          # (n, h, w)
+        ridge, base = None, torch.zeros(1)
+        if recipe.residual:
+            ridge, base = fit_ridge(features.pooled(context), signals)
+        y0 = signals - base
+        offset, scale = torch.zeros(y0.shape[1]), torch.ones(y0.shape[1])
+        mean, spread = torch.zeros(context.shape[2]), torch.ones(context.shape[2])
+        if recipe.standardise:
+            offset, scale = y0.mean(dim=(0, 2)), y0.std(dim=(0, 2)).clamp(min=1e-12)
+            mean, spread = context.mean(dim=(0, 1)), context.std(dim=(0, 1))
+            spread = spread.clamp(min=1e-6 * float(spread.max()))  # a constant feature stays small
+        unet = first_weights(config, recipe.seed)
+        model = cls(
+            recipe, unet, ridge, offset, scale, mean, spread, tuple(recording.sensors),
+            np.asarray(recording.times), recording.kind, recording.unit, encoder, card={},
+        )
+        return model, (y0 - offset[:, None]) / scale[:, None]
+
+    # ---------------------------------------------------------------------------------------------
+    # Generating
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.unet.parameters()).device
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(sensors, time points)."""
+        return len(self.sensors), len(self.times)
+
+    def denoiser(self) -> Denoiser:
+        """The U-Net, ready to generate."""
+        return Denoiser(self.unet.eval(), self.recipe.bf16)
+
+    def to(self, device: str | torch.device) -> ImageToBrain:
+        """Move the networks; signals always come back to the CPU."""
+        self.unet.to(device)
+        if self.clip is not None:
+            self.clip.to(device)
+        return self
+
+    def encode(self, images: Images, *, progress: bool = False) -> Tensor:
+        """Context (n, l, d) of a path, a folder, paths, PIL images, pixel arrays or features.
+
+        Raises
+        ------
+        ValueError
+            If images are given to a model trained on precomputed features, or the features have
+            another width than the model's.
+        """
+        if isinstance(images, (np.ndarray, Tensor)) and _is_floating(images):
+            context = torch.as_tensor(images, dtype=torch.float32)
+            context = rearrange(context, "n d -> n 1 d") if context.ndim == 2 else context
+        elif self.clip is None:
+            raise ValueError(
+                f"this model was trained on precomputed features ({self.encoder.get('source', '')}) "
+                "and holds no image encoder: pass features (n, d) or (n, l, d) made the same way"
+            )
+        else:
+            if isinstance(images, (str, Path)) or not isinstance(images, Sequence):
+                images = list_images(images) if isinstance(images, (str, Path)) else [images]
+            context = features.encode(
+                self.clip, images, tokens=self.encoder["tokens"], device=self.device,
+                progress=progress,
+            )
+        wanted = len(self.context_mean)
+        if context.ndim != 3 or context.shape[2] != wanted:
+            raise ValueError(
+                f"features are {tuple(context.shape)}; this model wants (n, {wanted}) or "
+                f"(n, tokens, {wanted})"
+            )
+        return context
+
+    def base(self, context: Tensor) -> Tensor:
+        """What the network adds to: the ridge prediction, or zero. (n, h, w), signal units."""
+        if self.ridge is None:
+            return torch.zeros(len(context), *self.shape)
+        return self.ridge.predict(features.pooled(context))
+
+    def condition(self, context: Tensor) -> Tensor:
+        """The context as the network sees it (n, l, d), on its device."""
+        return ((context - self.context_mean) / self.context_scale).to(self.device)
+
+    def signal(self, y0: Tensor, base: Tensor) -> Tensor:
+        """From the network's y0 to signals, both (n, h, w); the inverse of `prepare`'s scaling."""
+        return base + self.offset[:, None] + self.scale[:, None] * y0.float().cpu()
+
+    def generate(
+        self, images: Images, trials: int = 1, *, sampler: str | None = None,
+        steps: int | None = None, guidance: float = 1.0, seed: int = 0, batch_size: int = 64,
+        progress: bool = False,
+    ) -> BrainSignals:
+        """Signals as single recordings would be, noise included: `trials` for each image.
+
+        Parameters
+        ----------
+        images : path, folder, list of paths or PIL images, pixel array, or features (n, d), (n, l, d)
+        trials : k
+        sampler, steps : as `samplers.sample`; by default the recipe's.
+        guidance : classifier-free guidance; needs a model trained with `drop_context`.
+        seed : the noise of each trial is a function of (seed, image, trial), whatever the batches.
+        batch_size : trials denoised at once; bounds memory.
+
+        Returns
+        -------
+        BrainSignals with data (n, k, h, w)
+
+        Raises
+        ------
+        ValueError
+            As `encode` and `samplers.sample`; also for guidance on a model that cannot have it.
+        """
+        if guidance != 1 and self.recipe.drop_context == 0:
+            raise ValueError(
+                f"guidance {guidance} needs a model that has seen the null context; this one was "
+                "trained with drop_context=0"
+            )
+        context = self.encode(images, progress=progress)
+        base, condition = self.base(context), self.condition(context)
+        rows = [(image, trial) for image in range(len(context)) for trial in range(trials)]
+        steps = steps or (self.recipe.sampling_steps if sampler is None else None)
+        parts = []
+        for start in range(0, len(rows), batch_size):
+            batch = rows[start : start + batch_size]
+            of = [image for image, _ in batch]
+            y0 = samplers.sample(
+                self.ddpm, self.denoiser(), condition[of], self.shape,
+                sampler=sampler or self.recipe.sampler, steps=steps, guidance=guidance,
+                generator=[seeded(seed, *row) for row in batch], progress=progress,
+            )
+            parts.append(self.signal(y0, base[of]))
+        data = rearrange(torch.cat(parts), "(n k) h w -> n k h w", k=trials)
+        return self._signals(data)
+
+    def mean(self, images: Images, *, draws: int = 8, batch_size: int = 64) -> BrainSignals:
+        """The expected signal E[signal | image], by evaluating the network once, at pure noise.
+
+        A network trained for a finite time lets a little of that noise through; the answers to
+        `draws` different noises are averaged. One is enough where speed is everything.
+
+        Raises
+        ------
+        ValueError
+            If the recipe has no zero terminal SNR (`samplers.conditional_mean`).
+        """
+        context = self.encode(images)
+        base, condition = self.base(context), self.condition(context)
+        parts = []
+        for start in range(0, len(context), batch_size):
+            of = slice(start, start + batch_size)
+            y0 = samplers.conditional_mean(
+                self.ddpm, self.denoiser(), condition[of], self.shape, draws=draws
+            )
+            parts.append(self.signal(y0, base[of]))
+        return self._signals(rearrange(torch.cat(parts), "n h w -> n 1 h w"))
+
+    def denoise_steps(
+        self, image: Images, *, sampler: str | None = None, steps: int | None = None, seed: int = 0
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Watch one signal appear: (t, y_t (h, w) in signal units), from noise to t = -1."""
+        context = self.encode(image)[:1]
+        base, condition = self.base(context), self.condition(context)
+        walk = getattr(samplers, sampler or self.recipe.sampler)(
+            self.ddpm, self.denoiser(), condition, self.shape,
+            steps=steps or self.recipe.sampling_steps, generator=[seeded(seed, 0, 0)],
+        )
+        for step in walk:
+            yield step.t, self.signal(step.y_t, base)[0]
+
+    def _signals(self, data: Tensor) -> BrainSignals:
+        return BrainSignals(data.numpy(), self.sensors, self.times, self.kind, self.unit)
+
+    # ---------------------------------------------------------------------------------------------
+    # Files
+
+    def save(self, path: str | Path) -> Path:
+        """Write everything into one self-describing file, atomically."""
+        content = {
+            "card": self.card,
+            "recipe": checkpoint.config_to_dict(self.recipe),
+            "unet_config": checkpoint.config_to_dict(self.unet.config),
+            "sensors": list(self.sensors),
+            "times": [float(time) for time in self.times],
+            "kind": self.kind,
+            "unit": self.unit,
+            "encoder": self.encoder,
+            "ridge": self.ridge.state() if self.ridge else None,
+            **{name: getattr(self, name).clone() for name in SCALING},
+            "unet": self.unet.state_dict(),
+        }
+        return checkpoint.save(path, "model", content)
+
+    @classmethod
+    def load(cls, path: str | Path, *, device: str | torch.device = "cpu") -> ImageToBrain:
+        """The model that `save` wrote, its networks on `device`.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            As `checkpoint.load`.
+        """
+        content = checkpoint.load(path, "model")
+        unet = UNet2D(checkpoint.config_from_dict(UNetConfig, content["unet_config"]))
+        unet.load_state_dict(content["unet"])
+        model = cls(
+            recipe=checkpoint.config_from_dict(Recipe, content["recipe"]),
+            unet=unet,
+            ridge=Ridge.from_state(content["ridge"]) if content["ridge"] else None,
+            **{name: content[name] for name in SCALING},
+            sensors=tuple(content["sensors"]),
+            times=np.array(content["times"]),
+            **{name: content[name] for name in ("kind", "unit", "encoder", "card")},
+        )
+        return model.to(device)
+
+
+SCALING = ("offset", "scale", "context_mean", "context_scale")
+
+
+def random_encoder(vision: VisionConfig, seed: int = 0, tokens: bool = False) -> dict[str, Any]:
+    """An `encoder` entry: CLIP's image tower with random weights, which sees but has not learned."""
+    return {"name": "random", "vision": asdict(vision), "seed": seed, "tokens": tokens}
+
+
+def first_weights(config: UNetConfig, seed: int) -> UNet2D:
+    """An untrained U-Net that is a function of its seed; torch's own generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return UNet2D(config)
+
+
+def _is_floating(values: np.ndarray | Tensor) -> bool:
+    return values.is_floating_point() if isinstance(values, Tensor) else values.dtype.kind == "f"

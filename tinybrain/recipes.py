@@ -1,0 +1,99 @@
+"""The two recipes: the paper to the letter, and what its successors have learned since.
+
+`paper` is Sections 3.4, 3.5 and 4.2. `tinybrain` differs where something measurable is gained:
+
+- v-prediction on a schedule with zero terminal SNR (Salimans & Ho 2022; Lin et al. 2023): at the last
+  timestep the network is asked for the signal given nothing but the image, so the diffusion model
+  contains the regressor E[y0 | image], one evaluation away;
+- residual diffusion (Mardani et al. 2023): the U-Net models what ridge regression leaves over. On training
+  images that is the leave-one-out residual, which has the size that new images will show;
+- signals standardised per sensor, context per feature, so that neither optimiser nor noise schedule
+  depends on units;
+- an average of the weights (Karras et al. 2024), timesteps spread evenly over each batch (Kingma et al.
+  2021), the condition sometimes dropped (Ho & Salimans 2022), the condition's mean watched on concepts
+  held out: the training loss keeps falling long after a network has begun to memorise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .ddpm import DDPM, cosine_schedule, linear_schedule
+
+SCHEDULES = {"linear": linear_schedule, "cosine": cosine_schedule}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything about training and sampling that is not the network's shape."""
+
+    name: str
+    # the diffusion process
+    prediction: str = "epsilon"  # or "v", "x0"
+    schedule: str = "linear"  # or "cosine"
+    timesteps: int = 1000  # T
+    zero_terminal_snr: bool = False
+    # what the network models
+    residual: bool = False  # signal minus ridge prediction, else the signal itself
+    standardise: bool = False  # signals per sensor, context per feature
+    # optimisation
+    epochs: int = 50
+    batch_size: int = 16
+    lr: float = 1e-4
+    weight_decay: float = 1e-5
+    stratified: bool = False  # timesteps spread evenly over each batch
+    drop_context: float = 0.0  # share of examples that see the null context
+    ema_width: float = 0.0  # width of the weight average as a share of the run so far; 0: none
+    bf16: bool = False  # where the device has it
+    # choosing among the epochs
+    heldout: float = 0.0  # share of training concepts kept aside
+    patience: int = 0  # epochs without improvement on them before stopping; 0: never stop
+    # sampling
+    sampler: str = "ancestral"
+    sampling_steps: int = 1000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.schedule not in SCHEDULES:
+            raise ValueError(f"Recipe: schedule {self.schedule!r} is not in {sorted(SCHEDULES)}")
+        for name, low in (("epochs", 1), ("batch_size", 1), ("timesteps", 1), ("patience", 0)):
+            if getattr(self, name) < low:
+                raise ValueError(f"Recipe: {name} is {getattr(self, name)}; wanted {low} or more")
+        if not 1 <= self.sampling_steps <= self.timesteps:
+            raise ValueError(
+                f"Recipe: sampling_steps is {self.sampling_steps}; wanted 1 to timesteps, "
+                f"{self.timesteps}"
+            )
+        if not 0 <= self.heldout <= 0.5:
+            raise ValueError(f"Recipe: heldout is {self.heldout}; wanted a share from 0 to 0.5")
+
+    def ddpm(self) -> DDPM:
+        """The diffusion process of this recipe."""
+        schedule = SCHEDULES[self.schedule](self.timesteps)
+        if self.zero_terminal_snr:
+            schedule = schedule.zero_terminal_snr()
+        return DDPM(schedule, self.prediction)
+
+    @property
+    def has_conditional_mean(self) -> bool:
+        """Whether one evaluation of the network gives E[y0 | image]."""
+        return self.zero_terminal_snr
+
+
+PAPER = Recipe(name="paper")
+TINYBRAIN = Recipe(
+    name="tinybrain",
+    prediction="v",
+    zero_terminal_snr=True,
+    residual=True,
+    standardise=True,
+    stratified=True,
+    drop_context=0.1,
+    ema_width=0.1,
+    bf16=True,
+    heldout=0.05,
+    patience=5,
+    sampler="dpm_solver",
+    sampling_steps=20,
+)
+RECIPES = {"paper": PAPER, "tinybrain": TINYBRAIN}

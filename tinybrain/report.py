@@ -1,0 +1,235 @@
+"""What a model is worth: its numbers beside those it must beat and those it cannot.
+
+Rows: zero, mean ERP and ridge (the baselines), one sample, the mean of k samples, the conditional mean
+(the model), the truth where it is known, the noise ceiling, and the paper's value where the data are its
+own. Columns: MSE, R^2 against the mean ERP, and the three correlations of `metrics.pcc`.
+
+A sample carries the noise of a training target, as it should; its MSE is therefore that noise plus the
+error of its mean, whatever the model has learned. Hence the rows beneath it.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from . import baselines, features, metrics
+from .checkpoint import config_to_dict
+from .files import write_text
+from .pipeline import ImageToBrain
+
+# Table 1 of the paper: THINGS-EEG2 within subject, subject: (MSE, PCC). The axes of its PCC are not stated.
+PAPER_EEG = {
+    1: (0.178, 0.228), 2: (0.212, 0.191), 3: (0.189, 0.216), 4: (0.225, 0.173), 5: (0.269, 0.139),
+    6: (0.247, 0.159), 7: (0.213, 0.186), 8: (0.200, 0.231), 9: (0.204, 0.140), 10: (0.234, 0.213),
+}  # fmt: skip
+COLUMNS = ("mse", "r2", "pattern", "image", "pooled")
+HEADINGS = ("MSE", "R² vs mean ERP", "PCC pattern", "PCC image", "PCC pooled")
+
+
+class Evaluation(NamedTuple):
+    """A report and the signals it was made from."""
+
+    report: dict[str, Any]
+    samples: np.ndarray  # (n, k, h, w)
+    mean: np.ndarray  # (n, h, w): the conditional mean, or without one the mean of the k samples
+
+
+def evaluate(
+    model: ImageToBrain, train, context_train: torch.Tensor, test, context_test: torch.Tensor, *,
+    trials: int = 10, truth: np.ndarray | None = None, subject: int | None = None, seed: int = 0,
+    progress: bool = False,
+) -> Evaluation:
+    """Score a model on a test recording, beside its baselines.
+
+    Parameters
+    ----------
+    model : ImageToBrain
+    train : recording with `signals` (n_train, h, w); mean ERP and ridge are fitted on all of it
+    test : recording with `signals` (n, r, h, w), single repetitions; their mean is the target
+    context_train, context_test : raw features (n, l, d) of their rows
+    trials : k, samples per test image
+    truth : (n, h, w), the noise-free signals where they are known
+    subject : for the paper's value, where shapes are the paper's
+    seed : of the samples and of the ceiling's splits
+
+    Raises
+    ------
+    ValueError
+        If shapes do not match or a signal is not finite (`metrics`).
+    """
+    target = test.signals.mean(axis=1, dtype=np.float64)                       # (n, h, w)
+    learned = torch.from_numpy(train.signals)
+    erp = np.broadcast_to(baselines.mean_erp(learned).numpy(), target.shape)
+    ridge, _ = baselines.fit_ridge(features.pooled(context_train), learned)
+    samples = model.generate(context_test, trials, seed=seed, progress=progress).data
+    guesses = {
+        "zero": np.zeros_like(target),
+        "mean ERP": erp,
+        "ridge": ridge.predict(features.pooled(context_test)).numpy(),
+        "one sample": samples[:, 0],
+        f"mean of {trials} samples": samples.mean(axis=1),
+        "conditional mean": None,
+    }
+    if model.recipe.has_conditional_mean:
+        guesses["conditional mean"] = model.mean(context_test).data[:, 0]
+    if truth is not None:
+        guesses["truth (best possible)"] = truth
+    rows = [score(name, guess, target, erp) for name, guess in guesses.items()]
+    if test.repeats > 1:
+        ceiling = metrics.noise_ceiling(test.signals, seed=seed)
+        against = 1 - ceiling.mse / metrics.mse(erp, target)
+        rows.append({"name": "noise ceiling", "mse": ceiling.mse, "r2": against, **ceiling.corrected})
+    if model.kind == "eeg" and model.shape == (63, 250) and subject in PAPER_EEG:
+        mse, pcc = PAPER_EEG[subject]
+        rows.append({"name": "the paper, Table 1 (axes not stated)", "mse": mse, "pattern": pcc})
+
+    ratio = metrics.variance_per_sensor(samples) / metrics.variance_per_sensor(train.signals)
+    report = {
+        "rows": rows,
+        "ceiling": asdict(ceiling) if test.repeats > 1 else None,
+        "sample_variance_ratio": dict(zip(model.sensors, ratio.tolist())),
+        "data": {"train": train.summary, "test": test.summary},
+        "repeats": {"train": train.repeats, "test": test.repeats},
+        "shape": model.shape,
+        "unit": model.unit,
+        "encoder": model.encoder,
+        "recipe": config_to_dict(model.recipe),
+        "unet": config_to_dict(model.unet.config),
+        "parameters": sum(p.numel() for p in model.unet.parameters()),
+        "epoch": model.card.get("epoch"),
+        "trials": trials,
+        "seed": seed,
+        "device": str(model.device),
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+    }
+    mean = guesses["conditional mean"]
+    return Evaluation(report, samples, samples.mean(axis=1) if mean is None else mean)
+
+
+def score(name: str, guess: np.ndarray | None, target: np.ndarray, erp: np.ndarray) -> dict[str, Any]:
+    """One row of the table; a row without a guess has no numbers."""
+    if guess is None:
+        return {"name": name}
+    return {
+        "name": name,
+        "mse": metrics.mse(guess, target),
+        "r2": metrics.r2(guess, target, erp),
+        **{kind: metrics.pcc(guess, target, kind) for kind in metrics.KINDS},
+    }
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The rows in Markdown, aligned; a number that does not exist is a dash."""
+    cells = [["", *HEADINGS]]
+    for row in rows:
+        cells.append([row["name"], *(number(row.get(column), column) for column in COLUMNS)])
+    widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
+    lines = [
+        "| " + " | ".join([line[0].ljust(widths[0])] + [c.rjust(w) for c, w in zip(line[1:], widths[1:])])
+        + " |"
+        for line in cells
+    ]
+    rule = "|" + "|".join("-" * (widths[0] + 2) if not i else "-" * (w + 1) + ":"
+                          for i, w in enumerate(widths)) + "|"
+    return "\n".join([lines[0], rule, *lines[1:]])
+
+
+def number(value: float | None, column: str) -> str:
+    if value is None or not np.isfinite(value):
+        return "–"
+    return f"{value:.4f}" if column == "mse" else f"{value:.3f}"
+
+
+# -------------------------------------------------------------------------------------------------
+# In words
+
+
+def verdict(report: dict[str, Any]) -> str:
+    """The findings in two sentences, computed from the rows."""
+    mse = {row["name"]: row.get("mse") for row in report["rows"]}
+    best = "conditional mean" if mse["conditional mean"] else f"mean of {report['trials']} samples"
+    erp, ridge = (mse[best] / mse[name] for name in ("mean ERP", "ridge"))
+    text = (
+        f"{best.capitalize()}: MSE {mse[best]:.4f}, {erp:.2f} x the mean ERP's "
+        f"({'better' if erp < 1 else 'worse'}) and {ridge:.3f} x ridge's "
+        f"({'better' if ridge < 1 else 'worse'})"
+    )
+    if "noise ceiling" in mse:
+        reach = (mse["mean ERP"] - mse[best]) / (mse["mean ERP"] - mse["noise ceiling"])
+        text += f"; {reach:.0%} of the way from the mean ERP to the noise ceiling"
+    ratios = list(report["sample_variance_ratio"].values())
+    return text + (
+        f". Samples: variance per sensor {min(ratios):.2f} to {max(ratios):.2f} x that of the "
+        f"training targets (median {np.median(ratios):.2f})."
+    )
+
+
+def to_markdown(report: dict[str, Any], figures: dict[str, str]) -> str:
+    """The report as a page; `figures` are file names by caption."""
+    repeats, recipe, encoder = report["repeats"], report["recipe"], report["encoder"]
+    source = {
+        "random": "CLIP's image tower with random weights: it sees colours and shapes, but has "
+        "learned nothing; with the trained weights results will differ",
+        "features": f"features from {encoder.get('source')}",
+    }[encoder["name"]]
+    lines = [
+        "# tinybrain report", "", verdict(report), "", table(report["rows"]), "",
+        f"MSE in {report['unit']}² over images, sensors and time points, against the mean of "
+        f"{repeats['test']} repetitions. PCC: pattern, per image over sensors and time points; image, "
+        "per sensor and time point across images; pooled, over everything. Mean ERP and ridge are "
+        "fitted on all training images. The noise ceiling is what the expected response itself would "
+        "score, estimated from the repetitions (correlations: Spearman-Brown).",
+    ]  # fmt: skip
+    if repeats["train"] != repeats["test"]:
+        lines.append(
+            f"\nTraining targets average {repeats['train']} repetitions, test targets "
+            f"{repeats['test']}: one sample rightly carries the noise of the former, so its MSE is "
+            "high however good the model."
+        )
+    if not recipe["zero_terminal_snr"]:
+        lines.append(
+            "\nThis recipe has no conditional mean: its last timestep is not pure noise "
+            "(no zero terminal SNR)."
+        )
+    lines += [
+        "", "## What was run", "",
+        f"- training: {report['data']['train']}",
+        f"- test: {report['data']['test']}",
+        f"- context: {source}",
+        f"- recipe {recipe['name']}: {recipe['prediction']}-prediction, {recipe['schedule']} schedule"
+        f"{' with zero terminal SNR' if recipe['zero_terminal_snr'] else ''}, "
+        f"{'ridge residual, ' if recipe['residual'] else ''}at most {recipe['epochs']} epochs of batch "
+        f"{recipe['batch_size']}, learning rate {recipe['lr']:g}; epoch {report['epoch']} is kept",
+        f"- network: {report['parameters']:,} parameters, channels {report['unet']['channels']}, "
+        f"{report['unet']['conditioning']}",
+        f"- sampling: {recipe['sampler']}, {recipe['sampling_steps']} steps, {report['trials']} trials "
+        f"an image, seed {report['seed']}; device {report['device']}, "
+        f"torch {report['versions']['torch']}",
+        "",
+    ]  # fmt: skip
+    for caption, file in figures.items():
+        lines += [f"![{caption}]({file})", "", f"*{caption}*", ""]
+    return "\n".join(lines)
+
+
+def write(report: dict[str, Any], folder: str | Path, figures: dict[str, str]) -> Path:
+    """`report.json` and `report.md` in a folder; returns the latter's path."""
+    folder = Path(folder)
+    write_text(folder / "report.json", json.dumps(_without_nan(report), indent=1) + "\n")
+    return write_text(folder / "report.md", to_markdown(report, figures))
+
+
+def _without_nan(value: Any) -> Any:
+    """JSON has no NaN: a number that does not exist becomes null."""
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -1,0 +1,187 @@
+"""A brain for the demo: what a scene evokes on the scalp, and the noise of its single trials.
+
+A scene with attributes u evokes a sum of components, each a map over the scalp times a wave:
+
+    R(h, t | u) = sum_c a_c(u) (m_c(h) + side s_c(h)) g((t - tau_c - delay_c(u)) / sigma_c)
+
+with g(x) = exp(-x^2 / 2). Images follow each other every 200 ms in sequences of 20, as in
+THINGS-EEG2. Averaged over all images, the neighbours of an image evoke the mean response E as
+well, so that the mean recording is
+
+    M(h, t) = sum_k (1 - |k| / 20) E(h, t - 0.2 k),   minus its baseline before onset.
+
+Noise is Gaussian, independent over trials, of covariance sum_j (A_j A_j') x T_j (sensors x time):
+a smooth 1/f background, a 10 Hz rhythm over the back of the head, and the sensors' white noise.
+Letters: n images, k trials, h sensors, w time points, a attributes, m sources.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .drawing import ATTRIBUTES, SPREAD
+from .sensors import positions
+
+INTERVAL, SEQUENCE = 0.2, 20  # seconds from image to image, images in a sequence
+BASELINE = 0.2  # seconds before onset
+
+
+@dataclass(frozen=True)
+class Component:
+    """One deflection: latency and width in seconds, and the map, as bumps of a height each."""
+
+    latency: float
+    width: float
+    bumps: dict[str, float]
+    sided: dict[str, float]  # added in proportion to `side`: the half field opposite answers more
+
+
+COMPONENTS = {
+    "P1": Component(0.100, 0.018, {"O1": 1, "O2": 1, "FCz": -0.6}, {"PO7": 1, "PO8": -1}),
+    "N1": Component(0.165, 0.021, {"PO7": -1, "PO8": -1, "FCz": 0.6}, {"PO7": -1, "PO8": 1}),
+    "P2": Component(0.225, 0.026, {"POz": 1, "Oz": 0.5, "AFz": -0.5}, {}),
+    "N300": Component(0.300, 0.038, {"FCz": -0.8, "AFz": -0.4, "P7": 0.5, "P8": 0.5}, {}),
+    "P300": Component(0.400, 0.065, {"Pz": 0.7, "CPz": 0.4}, {}),
+    "late": Component(0.580, 0.120, {"CPz": 0.5, "POz": 0.3}, {}),
+}
+
+# Sources of the background, all over the scalp, and of the rhythm, over the back of the head.
+BACKGROUND = (
+    "Fp1", "Fp2", "F7", "F3", "Fz", "F4", "F8", "T7", "C3", "Cz", "C4", "T8", "P7", "P3", "Pz",
+    "P4", "P8", "O1", "O2",
+)  # fmt: skip
+RHYTHM = ("PO7", "POz", "PO8", "O1", "O2")
+
+
+def _laws(attributes: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Amplitude (n,) and delay in seconds (n,) of each component.
+
+    About half of the variance is linear in the attributes. The rest is products of two, which no
+    linear map of linear features has, one law of kind and number, and shifts in time.
+    """
+    z = dict(zip(ATTRIBUTES, (attributes / SPREAD).T))  # variance one
+    bright, warm, red, stripes = z["lightness"], z["warmth"], z["redness"], z["texture"]
+    crowd = np.sign(z["kind"]) * (z["count"] > 0)  # many angular things, or many round ones
+    glow, prompt = np.tanh(bright * red), np.zeros_like(bright)
+    return {
+        "P1": (
+            1 + 0.3 * (stripes + bright) + 0.4 * glow + 0.1 * z["contrast"] * z["size"],
+            -0.003 * bright,
+        ),
+        "N1": (1 + 0.2 * z["frequency"] + 0.3 * red + 0.5 * bright * red, 0.002 * stripes),
+        "P2": (1 + 0.45 * warm + 0.5 * warm * stripes, prompt),
+        "N300": (0.7 + 0.4 * red + 0.5 * bright * stripes + 0.15 * crowd, prompt),
+        "P300": (0.8 + 0.35 * bright + 0.2 * z["yellowness"] + 0.5 * warm * red, prompt),
+        "late": (0.5 + 0.25 * (red + warm) + 0.3 * glow, prompt),
+    }
+
+
+def evoked(attributes: np.ndarray, sensors: Sequence[str], times: np.ndarray) -> np.ndarray:
+    """Response R to each image alone, without its neighbours.
+
+    Parameters
+    ----------
+    attributes : (n, a), in the order of `drawing.ATTRIBUTES`.
+    sensors : names of the 10-10 system.
+    times : (w,), seconds from onset.
+
+    Returns
+    -------
+    (n, h, w) float32, of arbitrary scale.
+    """
+    response = np.zeros((len(attributes), len(sensors), len(times)), np.float32)
+    for maps, waves in _components(attributes, sensors, times):
+        response += maps.astype(np.float32)[:, :, None] * waves.astype(np.float32)[:, None]
+    return response
+
+
+def mean_recording(
+    attributes: np.ndarray, sensors: Sequence[str], times: np.ndarray
+) -> np.ndarray:
+    """Mean recording M in a stream of such images, (h, w) float64; parameters as in `evoked`."""
+    before = np.arange(-50, 0) / 50 * BASELINE
+    moments = np.concatenate([before, times])
+    mean = np.zeros((len(sensors), len(moments)))
+    for k in range(1 - SEQUENCE, SEQUENCE):
+        if not np.any(np.abs(moments - k * INTERVAL - 0.5) < 0.6):
+            continue  # a response is over within a second
+        weight = (1 - abs(k) / SEQUENCE) / len(attributes)
+        for maps, waves in _components(attributes, sensors, moments - k * INTERVAL):
+            mean += weight * maps.T @ waves  # (h, n) @ (n, w)
+    return mean[:, len(before) :] - mean[:, : len(before)].mean(axis=1, keepdims=True)
+
+
+def _components(
+    attributes: np.ndarray, sensors: Sequence[str], times: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Maps (n, h) and waves (n, w) of one component after the other."""
+    side = attributes[:, ATTRIBUTES.index("side")]
+    for name, (amplitude, delay) in _laws(attributes).items():
+        component = COMPONENTS[name]
+        late = times - component.latency - delay[:, None]
+        waves = np.exp(-((late / component.width) ** 2) / 2)
+        sided = np.outer(side, _map(component.sided, sensors))
+        yield amplitude[:, None] * (_map(component.bumps, sensors) + sided), waves
+
+
+def _map(bumps: dict[str, float], sensors: Sequence[str]) -> np.ndarray:
+    """A sum of bumps on the scalp, (h,)."""
+    return _bumps(sensors, list(bumps)) @ np.array(list(bumps.values()), float)
+
+
+def _bumps(sensors: Sequence[str], centres: Sequence[str], width: float = 0.45) -> np.ndarray:
+    """What each source gives each sensor, (h, m): 1 right above it, half at 30 degrees."""
+    cosine = positions(sensors) @ positions(centres).T
+    return np.exp((cosine - 1) / width**2)
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Single-trial noise: each part's sources (h, m) and root of covariance in time (w, w)."""
+
+    parts: tuple[tuple[np.ndarray, np.ndarray], ...]
+
+    @property
+    def variance(self) -> np.ndarray:
+        """Variance at each sensor, (h,), at any time."""
+        return sum((sources**2).sum(axis=1) for sources, _ in self.parts)
+
+    def draw(self, trials: int, rng: np.random.Generator) -> np.ndarray:
+        """New trials, (k, h, w) float32."""
+        noise = 0
+        for sources, root in self.parts:
+            shape = (trials, sources.shape[1], len(root))
+            normal = rng.standard_normal(shape, dtype=np.float32)  # (k, m, w)
+            noise = noise + sources.astype(np.float32) @ (normal @ root.astype(np.float32))
+        return noise
+
+
+def noise_model(sensors: Sequence[str], times: np.ndarray, variance: float) -> Noise:
+    """Noise at these sensors and times, of that variance on average over the sensors.
+
+    About half of it is background and a third white; the rhythm is strongest at the back.
+    """
+    lag = np.subtract.outer(times, times)
+    frequency = np.arange(0.25, 40, 0.25)  # Hz
+    power = 1 / np.hypot(frequency, 2)  # flat below 2 Hz, then 1/f
+    background = np.cos(2 * np.pi * np.multiply.outer(lag, frequency)) @ power / power.sum()
+    rhythm = np.cos(2 * np.pi * 10 * lag) * np.exp(-((lag / 0.25) ** 2) / 2)  # waxing and waning
+    smooth = _bumps(sensors, BACKGROUND)
+    smooth /= np.linalg.norm(smooth, axis=1, keepdims=True)
+    parts = (
+        (0.5**0.5 * smooth, background),
+        (0.25 * _bumps(sensors, RHYTHM), rhythm),
+        (0.3**0.5 * np.eye(len(sensors)), np.eye(len(times))),
+    )
+    noise = Noise(tuple((sources, _root(covariance)) for sources, covariance in parts))
+    scale = (variance / noise.variance.mean()) ** 0.5
+    return Noise(tuple((scale * sources, root) for sources, root in noise.parts))
+
+
+def _root(covariance: np.ndarray) -> np.ndarray:
+    """The symmetric square root, which does not depend on the signs that a solver chose."""
+    values, vectors = np.linalg.eigh(covariance)
+    return (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T

@@ -1,0 +1,213 @@
+"""Which image belongs to which row of a recording.
+
+THINGS-EEG2 keeps its images in numbered folders of concepts and their order in a table:
+
+    Image_set/training_images/00001_aardvark/aardvark_01b.jpg
+    Image_set/image_metadata.npy        {"train_img_concepts": [...], "train_img_files": [...] ...}
+
+Row i of the recording is row i of the table. Each row is looked up by concept and file name, never
+by its position in a folder: a missing or a surplus file must not shift the others. Without the
+table the order is sorted(folder), sorted(file), the order in which the recording was made; this
+needs numbered folders, since THINGS does not number its concepts in the order of `sorted` names.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from . import pickles
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+IMAGE_SET = re.compile(r"images?[-_ ]?sets?", re.IGNORECASE)
+SPLIT_FOLDER = {
+    "train": re.compile(r"train(ing)?[-_ ]?images?", re.IGNORECASE),
+    "test": re.compile(r"test[-_ ]?images?", re.IGNORECASE),
+}
+METADATA = re.compile(r"image_metadata\.npy", re.IGNORECASE)
+CONCEPT = re.compile(r"0*(\d+)_(.+)")
+ABOVE = 3  # folders from .../eeg_dataset/preprocessed_data/sub-01 up to the project
+
+
+@dataclass(frozen=True)
+class ImageTable:
+    """The image of each row of a recording.
+
+    Attributes
+    ----------
+    paths : tuple of Path, (n,)
+        They exist, unless `source` says that only the names are known.
+    concepts : tuple of str, (n,)
+        Folder names such as ``"00001_aardvark"``.
+    source : str
+        Where the order and the files come from, in words.
+    """
+
+    paths: tuple[Path, ...]
+    concepts: tuple[str, ...]
+    source: str
+
+
+def image_table(root: str | Path, split: str, rows: int) -> ImageTable:
+    """Find the image of each row of a recording.
+
+    Parameters
+    ----------
+    root : str or Path
+        The THINGS folder, or a folder inside it: the image set is looked for there and above.
+    split : "train" or "test"
+    rows : int
+        How many images the recording has.
+
+    Raises
+    ------
+    FileNotFoundError
+        Neither images nor their table, or images that the table names are missing.
+    ValueError
+        Another number of images than `rows`, a table or folder that cannot be understood.
+    """
+    folder, metadata = _find(Path(root), split)
+    if metadata is None:
+        found, where = _sorted_images(folder), folder
+        concepts = tuple(path.parent.name for path in found)
+        table = ImageTable(found, concepts, f"{folder} in sorted order, without a table of names")
+    else:
+        names, where = _read_names(metadata, split), metadata
+        table = _look_up(names, folder, metadata, split)
+    if len(table.paths) != rows:
+        raise ValueError(
+            f"{where}: {len(table.paths)} {split} images, but the recording has {rows} rows; "
+            "wanted one image a row: are both from the same data set and split?"
+        )
+    return table
+
+
+def list_images(source: str | Path | Sequence[str | Path]) -> tuple[Path, ...]:
+    """The image files of a folder and its subfolders, sorted, or of a list, in the list's order.
+
+    Raises FileNotFoundError for a path that does not exist and ValueError for a folder without
+    images.
+    """
+    paths = [Path(source)] if isinstance(source, (str, Path)) else [Path(item) for item in source]
+    if missing := [str(path) for path in paths if not path.exists()]:
+        raise FileNotFoundError(f"no such image: {_first(missing)}")
+    listed: list[Path] = []
+    for path in paths:
+        if not path.is_dir():
+            listed.append(path)
+        elif inside := [file for file in path.rglob("*") if _is_image(file)]:
+            listed += sorted(inside, key=lambda file: file.parts)
+        else:
+            raise ValueError(f"{path}: no images in it; wanted files that end in {SUFFIXES}")
+    return tuple(listed)
+
+
+def visible(folder: Path) -> list[Path]:
+    """What a folder holds, sorted by name, without hidden files; nothing if it cannot be read."""
+    if not folder.is_dir() or not os.access(folder, os.R_OK | os.X_OK):
+        return []
+    shown = (path for path in folder.iterdir() if not path.name.startswith("."))
+    return sorted(shown, key=lambda path: path.name)
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
+def _first(names: Sequence[str], count: int = 5) -> str:
+    more = f" and {len(names) - count} more" if len(names) > count else ""
+    return ", ".join(names[:count]) + more
+
+
+def _find(root: Path, split: str) -> tuple[Path | None, Path | None]:
+    """The split's image folder and the table, from the nearest folder that has either."""
+    root = root.absolute()
+    for base in (root, *list(root.parents)[:ABOVE]):
+        here = visible(base)
+        places = here + [path for part in here if IMAGE_SET.fullmatch(part.name)
+                         for path in visible(part)]  # fmt: skip
+        folders = [p for p in places if SPLIT_FOLDER[split].fullmatch(p.name) and p.is_dir()]
+        tables = [path for path in places if METADATA.fullmatch(path.name)]
+        if len(folders) > 1 or len(tables) > 1:
+            raise ValueError(
+                f"{base}: several image sets, and no way to tell which was shown: "
+                f"{_first([str(path) for path in folders + tables])}; leave one of each"
+            )
+        if folders or tables:
+            return (*folders, None)[0], (*tables, None)[0]
+    raise FileNotFoundError(
+        f"{root}: no images of the {split} split; wanted Image_set/{split}*_images with a folder "
+        "for each concept, or Image_set/image_metadata.npy with their names, here or above"
+    )
+
+
+def _read_names(metadata: Path, split: str) -> list[tuple[str, str]]:
+    """The (concept, file) of each row, from image_metadata.npy."""
+    content, columns = pickles.read(metadata), []
+    for key in (f"{split}_img_concepts", f"{split}_img_files"):
+        if not isinstance(content, dict) or key not in content:
+            came = sorted(content)[:10] if isinstance(content, dict) else "an array"
+            raise ValueError(f"{metadata}: wanted a dict with {key}; came {came}")
+        column = content[key]
+        column = column.tolist() if isinstance(column, np.ndarray) else column
+        plain = isinstance(column, (list, tuple)) and all(isinstance(name, str) for name in column)
+        if not plain or any(re.search(r"[/\\\0]|^\.*$", name) for name in column):
+            raise ValueError(f"{metadata}: {key} is not a list of names of folders or files")
+        columns.append([str(name) for name in column])
+    concepts, files = columns
+    if len(concepts) != len(files):
+        raise ValueError(f"{metadata}: {len(concepts)} concepts for {len(files)} {split} files")
+    return list(zip(concepts, files))
+
+
+def _key(concept: str, file: str) -> tuple[str, str, str]:
+    """What must agree: the concept's number and name, and the file's name, capitals aside."""
+    number, name = match.groups() if (match := CONCEPT.fullmatch(concept)) else ("", concept)
+    return number, name.casefold(), file.casefold()
+
+
+def _concept_images(folder: Path) -> Iterator[Path]:
+    for concept in visible(folder):
+        yield from (path for path in visible(concept) if _is_image(path))
+
+
+def _look_up(names: list, folder: Path | None, metadata: Path, split: str) -> ImageTable:
+    """The image of each named row; without a folder the paths where the images would be."""
+    concepts = tuple(concept for concept, _ in names)
+    if folder is None:
+        wanted = metadata.parent / ("training_images" if split == "train" else "test_images")
+        source = f"names from {metadata}; the images are not there"
+        return ImageTable(tuple(wanted / c / f for c, f in names), concepts, source)
+    on_disk: dict[tuple, Path] = {}
+    for path in _concept_images(folder):
+        other = on_disk.setdefault(_key(path.parent.name, path.name), path)
+        if other is not path:
+            raise ValueError(f"{other} and {path} differ in capitals only; leave one of them")
+    if missing := [f"{c}/{f}" for c, f in names if _key(c, f) not in on_disk]:
+        raise FileNotFoundError(
+            f"{folder}: {len(missing)} of {len(names)} images named in {metadata} are missing: "
+            f"{_first(missing)}; the folder holds {len(on_disk)} images. Unpack them again, or "
+            "move the folder away to work with the names alone"
+        )
+    keys = [_key(c, f) for c, f in names]
+    source = f"{folder}, by name from {metadata.name}"
+    if surplus := sorted(set(on_disk) - set(keys)):
+        left = [str(on_disk[key].relative_to(folder)) for key in surplus]
+        source += f" ({len(left)} images there belong to no row: {_first(left, 2)})"
+    return ImageTable(tuple(on_disk[key] for key in keys), concepts, source)
+
+
+def _sorted_images(folder: Path) -> tuple[Path, ...]:
+    found = tuple(_concept_images(folder))
+    bare = sorted({path.parent.name for path in found if not CONCEPT.fullmatch(path.parent.name)})
+    if bare:
+        raise ValueError(
+            f"{folder}: concept folders without numbers ({_first(bare)}); their order cannot be "
+            "told without image_metadata.npy: put it beside the folder"
+        )
+    return found

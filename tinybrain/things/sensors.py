@@ -1,0 +1,136 @@
+"""Where EEG electrodes sit: the 10-10 system, constructed on a unit sphere.
+
+No table is copied; the positions follow from the rule by which the cap is measured (Jasper 1958;
+Chatrian et al. 1985; named as by Oostenveld and Praamstra 2001):
+
+- midline: the arc nasion - Cz - inion, cut in tenths of 18 degrees: Nz, Fpz, AFz, ... Oz, Iz;
+- ring: the circle through Fpz, T7, Oz and T8, a tenth above nasion, ears and inion, in steps of
+  18 degrees: Fp1, AF7, F7, FT7, T7, ...; the lower ring, at nasion, ears and inion, likewise: N1,
+  AF9, F9, FT9, T9, ...;
+- rows: the circle through left ring, midline and right ring, cut in eighths: F7, F5, F3, F1, Fz.
+
+Axes: x to the right, y to the front, z up; Cz is (0, 0, 1), the nasion (0, 1, 0). Odd numbers are
+left. A real head is no sphere: seen from a point at the height of the nasion, the 63 electrodes of
+THINGS-EEG2 on a template head lie 3 degrees (median; at most 10) from the directions given here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+TENTH = np.pi / 10  # a tenth of the half circle nasion - Cz - inion
+MIRROR = np.array([-1, 1, 1])  # left to right
+
+# From front to back: name on the midline, between midline and ring, and on the two rings.
+ROWS = (
+    ("AFz", "AF", "AF"),
+    ("Fz", "F", "F"),
+    ("FCz", "FC", "FT"),
+    ("Cz", "C", "T"),
+    ("CPz", "CP", "TP"),
+    ("Pz", "P", "P"),
+    ("POz", "PO", "PO"),
+)
+
+OLD_NAMES = {"T3": "T7", "T4": "T8", "T5": "P7", "T6": "P8"}  # 10-20 names that 10-10 replaced
+
+# The 63 electrodes of THINGS-EEG2 in the order of the files preprocessed for 63 sensors.
+THINGS_EEG2_63 = (
+    "Fp1", "Fp2", "AF7", "AF3", "AFz", "AF4", "AF8", "F7", "F5", "F3", "F1", "F2", "F4", "F6",
+    "F8", "FT9", "FT7", "FC5", "FC3", "FC1", "FCz", "FC2", "FC4", "FC6", "FT8", "FT10", "T7", "C5",
+    "C3", "C1", "Cz", "C2", "C4", "C6", "T8", "TP9", "TP7", "CP5", "CP3", "CP1", "CPz", "CP2",
+    "CP4", "CP6", "TP8", "TP10", "P7", "P5", "P3", "P1", "Pz", "P2", "P4", "P6", "P8", "PO7",
+    "PO3", "POz", "PO4", "PO8", "O1", "Oz", "O2",
+)  # fmt: skip
+
+
+def positions(names: Sequence[str]) -> np.ndarray:
+    """Electrode positions on the unit sphere.
+
+    Parameters
+    ----------
+    names : names of the 10-10 system, capitals or not; T3, T4, T5, T6 are read as T7, T8, P7, P8.
+
+    Returns
+    -------
+    (h, 3) float64: x to the right, y to the front, z up; nasion, ears and inion are at z = 0.
+
+    Raises
+    ------
+    ValueError : names outside the 10-10 system, listed.
+    """
+    known = {name.upper(): name for name in _ELECTRODES}
+    known |= OLD_NAMES
+    unknown = [str(name) for name in names if str(name).upper() not in known]
+    if unknown:
+        raise ValueError(
+            f"no 10-10 position for {', '.join(unknown)}: wanted names such as Fp1, Cz, PO8 or "
+            "TP10; rename the sensors, or leave them out"
+        )
+    return np.array([_ELECTRODES[known[str(name).upper()]] for name in names]).reshape(-1, 3)
+
+
+def layout(names: Sequence[str]) -> np.ndarray:
+    """Electrode positions on a flat head seen from above (azimuthal equidistant projection).
+
+    The distance from the centre is the angle from Cz, so that tenths of the midline stay equal.
+    Radius 1, the head's outline, is the lower ring, at the level of nasion, ears and inion (Nz,
+    FT9, T9, TP9, Iz); the ring through Fpz, T7 and Oz has radius 0.8.
+
+    Parameters
+    ----------
+    names : as in `positions`.
+
+    Returns
+    -------
+    (h, 2) float64: x to the right, y to the front.
+
+    Raises
+    ------
+    ValueError : names outside the 10-10 system, listed.
+    """
+    x, y, z = positions(names).T
+    radius = np.arccos(np.clip(z, -1, 1)) / (np.pi / 2)  # rounding may leave z a hair above 1
+    azimuth = np.arctan2(x, y)
+    return np.stack([radius * np.sin(azimuth), radius * np.cos(azimuth)], axis=1)  # (h, 2)
+
+
+def _on_sphere(inclination: float, azimuth: float) -> np.ndarray:
+    """The point at an angle from Cz, turned from the front towards the left ear."""
+    across = np.sin(inclination)
+    return np.array([-across * np.sin(azimuth), across * np.cos(azimuth), np.cos(inclination)])
+
+
+def _between(middle: np.ndarray, left: np.ndarray, share: float) -> np.ndarray:
+    """The point a share of the way from middle to left on their coronal circle."""
+    # The circle passes through left's mirror image too; its centre is its plane's point next to 0.
+    normal = np.cross(left - middle, left * MIRROR - middle)
+    normal /= np.linalg.norm(normal)
+    centre = normal * (normal @ middle)
+    a, b = middle - centre, left - centre
+    angle = np.arccos(a @ b / (a @ a))
+    return centre + (np.sin((1 - share) * angle) * a + np.sin(share * angle) * b) / np.sin(angle)
+
+
+def _construct() -> dict[str, np.ndarray]:
+    """All electrodes by name."""
+    midline = ["Nz", "Fpz", *(row[0] for row in ROWS), "Oz", "Iz"]
+    found = {name: _on_sphere((5 - i) * TENTH, 0) for i, name in enumerate(midline)}
+    left = {}
+    for stem, tenths in (("Fp", 1), ("O", 9)):
+        left[stem, 1] = _on_sphere(4 * TENTH, tenths * TENTH)
+    for stem, tenths in (("N", 1), ("I", 9)):
+        left[stem, 1] = _on_sphere(5 * TENTH, tenths * TENTH)
+    for tenths, (middle, row, ring) in enumerate(ROWS, start=2):
+        left[ring, 7] = _on_sphere(4 * TENTH, tenths * TENTH)
+        left[ring, 9] = _on_sphere(5 * TENTH, tenths * TENTH)
+        for step, number in enumerate((1, 3, 5), start=1):
+            left[row, number] = _between(found[middle], left[ring, 7], step / 4)
+    for (stem, number), place in left.items():
+        found |= {f"{stem}{number}": place, f"{stem}{number + 1}": place * MIRROR}
+    return found
+
+
+_ELECTRODES = _construct()
