@@ -6,8 +6,9 @@
     python examples/benchmark.py --precision bf16 --compile --batch 16        on a GPU
 
 The two take turns, so that whatever else the machine does falls on both; ratios of medians are the
-result, above 1 where tinybrain is faster or smaller. Memory is the peak of a process of its own on a CPU
-(resident, less what was resident before the first forward) and of the allocator on a GPU. Needs diffusers.
+result, above 1 where tinybrain is faster or smaller. Memory is the peak of a process of its own on
+a CPU (resident, less what was resident before the first forward) and of the allocator on a GPU.
+Needs diffusers.
 """
 
 from __future__ import annotations
@@ -70,12 +71,16 @@ class Bench:
         self.device = torch.device(args.device) if args.device else pick_device()
         generator = torch.Generator().manual_seed(1)
         self.y_t = torch.randn(args.batch, 1, *args.size, generator=generator).to(self.device)
-        self.context = torch.randn(args.batch, args.tokens, 768, generator=generator).to(self.device)
+        self.context = torch.randn(args.batch, args.tokens, 768, generator=generator).to(
+            self.device
+        )
         self.t = torch.randint(1000, (args.batch,), generator=generator).to(self.device)
         self.ddpm = DDPM(linear_schedule())
 
     def answer(self, model, y_t, t, context):
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.args.precision == "bf16"):
+        with torch.autocast(
+            self.device.type, torch.bfloat16, enabled=self.args.precision == "bf16"
+        ):
             out = model(y_t, t, context)
         return (out if isinstance(out, torch.Tensor) else out.sample).float()
 
@@ -175,7 +180,7 @@ def main() -> None:
         ours, theirs = (statistics.median(seconds[name]) for name in NAMES)
         mine, other = (peak_memory(bench, models, name, job) for name in NAMES)
         print(f"| {job:13} | {ours:8.3f} s | {theirs:8.3f} s | {theirs / ours:8.2f} | "
-              f"{mine:6.0f} MiB | {other:6.0f} MiB | {other / mine:9.2f} |")
+              f"{mine:6.0f} MiB | {other:6.0f} MiB | {other / mine:9.2f} |", flush=True)
 
 
 if __name__ == "__main__":

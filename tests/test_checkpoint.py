@@ -43,7 +43,7 @@ class Bomb:
 def test_a_checkpoint_that_would_run_code_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save({"format": checkpoint.FORMAT, "version": 1, "kind": "model", "x": Bomb()}, "evil.pt")
-    (tmp_path / "bare.pt").write_bytes(pickle.dumps(Bomb()))
+    (tmp_path / "bare.pt").write_bytes(pickle.dumps(Bomb(), protocol=2))
     for name in ("evil.pt", "bare.pt"):
         with pytest.raises(ValueError, match=f"{name}: not a readable checkpoint"):
             checkpoint.load(name, "model")

@@ -29,7 +29,10 @@ def test_diffusers_loads_ours_strictly_and_answers_the_same():
 
 def test_everything_missing_left_over_or_misshapen_is_listed():
     state = reference(SMALL).state_dict()
-    del state["conv_in.bias"], state["down_blocks.2.attentions.0.transformer_blocks.0.attn1.to_k.weight"]
+    del (
+        state["conv_in.bias"],
+        state["down_blocks.2.attentions.0.transformer_blocks.0.attn1.to_k.weight"],
+    )
     state["class_embedding.weight"] = torch.zeros(3)
     state["conv_out.bias"] = torch.zeros(2)
     with pytest.raises(ValueError) as caught:

@@ -26,7 +26,7 @@ def gaussian_model(tokens=False):
 
 
 class Exact(torch.nn.Module):
-    """The v that N(m(context), s^2) implies, where m is the first feature at every sensor and time."""
+    """The v that N(m(context), s^2) implies; m is the first feature at every sensor and time."""
 
     def __init__(self, ddpm, s=0.5):
         super().__init__()
@@ -103,20 +103,31 @@ def test_a_trial_does_not_depend_on_its_batch(exact):
 
 
 def test_seeded_generators_differ_and_repeat():
-    draws = {key: torch.randn(4, generator=seeded(*key)) for key in [(0, 1), (1, 0), (0, 1, 0), (1,)]}
+    draws = {
+        key: torch.randn(4, generator=seeded(*key)) for key in [(0, 1), (1, 0), (0, 1, 0), (1,)]
+    }
     assert torch.equal(draws[0, 1], torch.randn(4, generator=seeded(0, 1)))
     assert len({tuple(draw.tolist()) for draw in draws.values()}) == 4
 
 
 def test_images_in_every_form_give_the_same_signals(exact, tmp_path):
     rng = np.random.default_rng(0)
-    pictures = [Image.fromarray(rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)) for _ in range(2)]
+    pictures = [
+        Image.fromarray(rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)) for _ in range(2)
+    ]
     paths = [tmp_path / f"{i}.png" for i in range(2)]
     for picture, path in zip(pictures, paths):
         picture.save(path)
     wanted = exact.generate(paths).data
     arrays = [np.asarray(picture) for picture in pictures]
-    for form in (tmp_path, str(tmp_path), pictures, arrays, exact.encode(paths), exact.encode(paths)[:, 0]):
+    for form in (
+        tmp_path,
+        str(tmp_path),
+        pictures,
+        arrays,
+        exact.encode(paths),
+        exact.encode(paths)[:, 0],
+    ):
         np.testing.assert_allclose(exact.generate(form).data, wanted, rtol=1e-4, atol=1e-5)
     for form in (paths[0], pictures[0], arrays[0]):
         np.testing.assert_allclose(exact.generate(form).data, wanted[:1], rtol=1e-4, atol=1e-5)
@@ -128,11 +139,15 @@ def test_saved_and_loaded_is_the_same_model(tmp_path):
     model.card = {"epoch": 3, "note": "kept"}
     again = ImageToBrain.load(model.save(tmp_path / "model.pt"))
     for field in dataclasses.fields(model):
-        if field.name not in ("unet", "ridge", "times") and not field.name.startswith(("offset", "sc", "con")):
+        if field.name not in ("unet", "ridge", "times") and not field.name.startswith(
+            ("offset", "sc", "con")
+        ):
             assert getattr(again, field.name) == getattr(model, field.name), field.name
     assert torch.equal(weights(again), weights(model))
     picture = Image.fromarray(np.full((40, 40, 3), 99, np.uint8))
-    np.testing.assert_array_equal(again.generate(picture, steps=3).data, model.generate(picture, steps=3).data)
+    np.testing.assert_array_equal(
+        again.generate(picture, steps=3).data, model.generate(picture, steps=3).data
+    )
     np.testing.assert_array_equal(again.mean(picture).data, model.mean(picture).data)
     np.testing.assert_array_equal(again.times, model.times)
 
@@ -142,6 +157,8 @@ def test_denoising_ends_in_the_generated_signal(exact):
     assert [t for t, _ in steps] == [999, 799, 599, 399, 199, -1]
     wanted = exact.generate(FEATURES[:1], steps=5, sampler="dpm_solver", seed=2).data[0, 0]
     np.testing.assert_allclose(steps[-1][1], wanted, rtol=1e-5, atol=1e-6)
+    noise = torch.randn(1, 3, 8, generator=seeded(2, 0, 0))
+    torch.testing.assert_close(steps[0][1], exact.scale[:, None] * noise[0])  # and nothing else
 
 
 def test_what_cannot_be_is_refused(exact):

@@ -19,7 +19,11 @@ def evaluation():
     truth = data.signals[:6] * 0.5
     noise = np.random.default_rng(1).normal(size=(6, 20, 3, 8)).astype(np.float32)
     test = types.SimpleNamespace(
-        signals=truth[:, None] + noise, repeats=20, summary="test of the test", images=(), concepts=()
+        signals=truth[:, None] + noise,
+        repeats=20,
+        summary="test of the test",
+        images=(),
+        concepts=(),
     )
     return model, report.evaluate(
         model, data, context, test, context[:6], trials=3, truth=truth
@@ -41,7 +45,9 @@ def test_every_row_is_there_and_its_numbers_are_what_they_say(evaluation):
         "mean of 3 samples": result.samples.mean(1), "truth (best possible)": truth,
         "conditional mean": result.mean,
     }.items():
-        assert row(evaluation, name)["mse"] == pytest.approx(((guess - target) ** 2).mean(), rel=1e-5)
+        assert row(evaluation, name)["mse"] == pytest.approx(
+            ((guess - target) ** 2).mean(), rel=1e-5
+        )
     assert row(evaluation, "mean ERP")["r2"] == pytest.approx(0, abs=1e-9)
     within = test.signals.var(axis=1, ddof=1).mean() / 20
     assert row(evaluation, "noise ceiling")["mse"] == pytest.approx(within, rel=1e-4)

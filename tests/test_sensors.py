@@ -125,4 +125,4 @@ def test_the_63_of_things_eeg2_are_in_rows_from_front_to_back_and_left_to_right(
         stem = name.rstrip("z0123456789")
         return rows.index(row_of.get(stem, stem).upper()), positions([name])[0, 0]
 
-    assert THINGS_EEG2_63 == tuple(sorted(RAW_ORDER.split(), key=place))
+    assert tuple(sorted(RAW_ORDER.split(), key=place)) == THINGS_EEG2_63

@@ -98,7 +98,9 @@ def test_bins_of_the_log_are_the_losses_of_their_timesteps():
     for i in range(10):
         inside = (draw.t >= 5 * i) & (draw.t < 5 * (i + 1))
         assert state.sums[1, i] == inside.sum()
-        assert float(state.sums[0, i]) == pytest.approx(float(losses[inside].sum()), rel=1e-5, abs=1e-7)
+        assert float(state.sums[0, i]) == pytest.approx(
+            float(losses[inside].sum()), rel=1e-5, abs=1e-7
+        )
 
 
 def test_the_average_weighs_step_s_by_s_to_the_gamma():
@@ -182,10 +184,20 @@ def test_the_held_out_error_is_that_of_the_mean_in_signal_units():
     torch.nn.init.normal_(model.unet.conv_out.weight, generator=seeded(9))
     found = train.heldout_mse(model, y0[aside], model.condition(context[aside]), batch_size=3)
     data = torch.from_numpy(recording()[0].signals)
-    left_out = data - model.offset[:, None] - model.scale[:, None] * y0      # ridge without the image
+    left_out = data - model.offset[:, None] - model.scale[:, None] * y0  # ridge without the image
     guess = torch.from_numpy(model.mean(context[aside], draws=4).data[:, 0])
     guess = guess - model.base(context[aside]) + left_out[aside]
     assert found == pytest.approx((guess - data[aside]).square().mean().item(), rel=1e-4)
+
+
+def test_an_epoch_as_good_as_the_best_is_kept_for_its_samples():
+    def kept(*errors):
+        return train.kept_epoch([{"epoch": i, "heldout_mse": e} for i, e in enumerate(errors, 1)])
+
+    assert kept(0.5, 0.4, 0.45) == 2
+    assert kept(0.5, 0.4, 0.4003, 0.401) == 3
+    assert kept(0.4, 0.4003, 0.39, 0.4) == 3
+    assert kept(None, None) == 2
 
 
 def test_log_file(tmp_path):

@@ -144,7 +144,9 @@ def test_zero_output_answers_zero_and_still_learns():
 
 
 def test_dropout_acts_in_training_only():
-    unet = UNet2D(UNetConfig(channels=(32, 64), attention=(False, True), context_dim=48, dropout=0.5))
+    unet = UNet2D(
+        UNetConfig(channels=(32, 64), attention=(False, True), context_dim=48, dropout=0.5)
+    )
     data = inputs((7, 10), 1, 2, SMALL)
     assert not torch.equal(unet.train()(*data), unet(*data))
     assert torch.equal(unet.eval()(*data), unet(*data))
@@ -199,7 +201,7 @@ def test_one_forward_of_the_paper_s_configuration_reads_the_file():
 
 
 def lines_of_functions(code):
-    """Numbers of the lines that hold code inside functions (not classes' or the module's bodies)."""
+    """Numbers of the lines with code inside functions (not in classes' or the module's bodies)."""
     lines = set()
     for inner in code.co_consts:
         if hasattr(inner, "co_lines"):

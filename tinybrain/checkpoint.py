@@ -1,8 +1,9 @@
 """Checkpoints: written whole or not at all, say what they are, and load without running anything.
 
-A checkpoint is a dictionary of tensors, numbers, strings, lists and dictionaries, kept by `torch.save`
-and read with `weights_only=True`. Its first entries name the format, its version and its kind, so that
-a file of another make is refused by name and not by a missing key. Configs travel as plain dictionaries.
+A checkpoint is a dictionary of tensors, numbers, strings, lists and dictionaries, kept by
+`torch.save` and read with `weights_only=True`. Its first entries name the format, its version and
+its kind, so that a file of another make is refused by name and not by a missing key. Configs
+travel as plain dictionaries.
 """
 
 from __future__ import annotations

@@ -30,20 +30,19 @@ BINS = 10  # of the timestep, in the training log
 
 def plot_loss(
     log: str | Path | Sequence[Mapping[str, object]], path: str | Path,
-    references: Mapping[str, float],
+    references: Mapping[str, float], kept: int | None = None,
 ) -> Path:
     """Draw how training went: its loss, and the conditional mean's error on held-out images.
 
-    Left: the loss of each epoch, and that of ten equal bins of the timestep in shades from light
-    (little noise) to dark. Right: the MSE of the conditional mean on held-out images, with a ring
-    around the lowest, the epoch that is kept, and the baselines to beat as labelled lines.
+    Left: the loss of each epoch, and of ten bins of the timestep from light (little noise) to dark.
+    Right: the MSE of the conditional mean on held-out images, the epoch kept, what it must beat.
 
     Parameters
     ----------
-    log : rows with the columns epoch, loss, heldout_mse, bin0 ... bin9, or the CSV file of them;
-        an empty cell is a value that was not measured.
+    log : rows with epoch, loss, heldout_mse, bin0 ... bin9 (empty: not measured), or their CSV.
     path : file to write; its suffix chooses the format.
     references : MSE of each baseline by name.
+    kept : the epoch that was kept; by default the one of least error.
 
     Raises
     ------
@@ -56,7 +55,7 @@ def plot_loss(
     figure.get_layout_engine().set(wspace=0.08)
     left, right = figure.subplots(1, 2)
     _draw_loss(left, table)
-    _draw_heldout(right, table, references)
+    _draw_heldout(right, table, references, kept)
     return save_figure(figure, path)
 
 
@@ -76,16 +75,18 @@ def _draw_loss(axes: Axes, table: dict[str, np.ndarray]) -> None:
     _logarithmic(axes)
 
 
-def _draw_heldout(axes: Axes, table: dict[str, np.ndarray], levels: Mapping[str, float]) -> None:
+def _draw_heldout(
+    axes: Axes, table: dict[str, np.ndarray], levels: Mapping[str, float], kept: int | None
+) -> None:
     measured = np.isfinite(table["heldout_mse"])
     epoch, mse = table["epoch"][measured], table["heldout_mse"][measured]
     for value in levels.values():
         axes.axhline(value, color=GREY, lw=1, ls="--")
     axes.plot(epoch, mse, "o-", color=GENERATED, lw=2, ms=3)
     if len(mse):
-        kept = (epoch[mse.argmin()], mse.min())
-        axes.plot(*kept, "o", mfc="none", mec="k", ms=10)
-        axes.annotate("kept", kept, (0, -8), textcoords="offset points", ha="center", va="top")
+        at = mse.argmin() if kept is None else np.flatnonzero(epoch == kept)[0]
+        axes.plot(epoch[at], mse[at], "o", mfc="none", mec="k", ms=10)
+        axes.annotate("kept", (epoch[at], mse[at]), (0, 9), textcoords="offset points", ha="center")
     axes.set(xlabel="epoch", ylabel="MSE of the conditional mean,\nheld-out images")
     _logarithmic(axes)
     free = -np.inf

@@ -11,8 +11,8 @@ from typing import BinaryIO
 def write_atomically(path: str | Path, write: Callable[[BinaryIO], object]) -> Path:
     """Let `write(file)` fill a file that takes the name `path` only when it is complete.
 
-    The unfinished file is `path` + ".part", in the same folder, which is made if missing. If `write`
-    raises, it is removed and an older file at `path` stays as it was.
+    The unfinished file is `path` + ".part", in the same folder, which is made if missing. If
+    `write` raises, it is removed and an older file at `path` stays as it was.
 
     Raises
     ------

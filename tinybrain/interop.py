@@ -1,8 +1,9 @@
 """Weights from and to the formats of other libraries: diffusers' `UNet2DConditionModel`.
 
-The two networks compute the same function; only names and three layouts differ: here queries, keys and
-values of a self-attention are one matrix, and the projections into and out of a transformer block are
-matrices where diffusers (with its default `use_linear_projection=False`) has 1 x 1 convolutions.
+The two networks compute the same function; only names and three layouts differ: here queries, keys
+and values of a self-attention are one matrix, and the projections into and out of a transformer
+block are matrices where diffusers (with its default `use_linear_projection=False`) has 1 x 1
+convolutions.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ def unet_from_diffusers(state_dict: dict[str, Tensor], config: UNetConfig) -> UN
     Parameters
     ----------
     state_dict : dict of Tensor
-        `UNet2DConditionModel.state_dict()`, of a model with `CrossAttnDownBlock2D` / `DownBlock2D` levels.
+        `UNet2DConditionModel.state_dict()`, of a model with `CrossAttnDownBlock2D` / `DownBlock2D`
+        levels.
     config : UNetConfig
         The same architecture in our terms (diffusers' `attention_head_dim` is our `heads`).
 
@@ -91,7 +93,7 @@ def unet_from_diffusers(state_dict: dict[str, Tensor], config: UNetConfig) -> UN
 
 
 def unet_to_diffusers(unet: UNet2D) -> dict[str, Tensor]:
-    """The state dict that diffusers' `UNet2DConditionModel` of the same architecture loads strictly."""
+    """The state dict that diffusers' `UNet2DConditionModel` of this architecture loads strictly."""
     _needs_cross_attention(unet.config)
     state = {}
     for name, weight in unet.state_dict().items():
@@ -117,7 +119,7 @@ def diffusers_names(name: str) -> list[str]:
     theirs = f"resnets.{j}.{RESIDUAL[inner]}" if kind == "residual" else (
         f"attentions.{j}.{TRANSFORMER[inner]}"
     )
-    stem, brace, letters = f"{block}.{theirs}".partition("{")
+    stem, _, letters = f"{block}.{theirs}".partition("{")
     return [f"{stem}{letter}.{leaf}" for letter in letters.rstrip("}").split(",")]
 
 

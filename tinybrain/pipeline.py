@@ -1,9 +1,9 @@
 """Figure 2 as one object: an image goes in, brain signals come out.
 
-    context = CLIP(image)                                                      Section 3.2
-    base    = ridge(context), or 0                                             beyond the paper
-    y_0     ~ reverse process of the U-Net, given the standardised context     Section 3.5
-    signal  = base + offset + scale * y_0                                      (offset, scale per sensor)
+    context = CLIP(image)                                                      Section 3.2 base
+    = ridge(context), or 0                                             beyond the paper y_0     ~
+    reverse process of the U-Net, given the standardised context     Section 3.5 signal  = base +
+    offset + scale * y_0                                      (offset, scale per sensor)
 
 Letters: n images, k trials, h sensors, w time points, l tokens, d width.
 """
@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from einops import rearrange, repeat
+from einops import rearrange
 from torch import Generator, Tensor
 
 from . import checkpoint, features, samplers
@@ -74,7 +74,9 @@ class ImageToBrain:
     times: np.ndarray
     kind: str
     unit: str
-    encoder: dict[str, Any]  # what made the context: {"name": "random", ...} or {"name": "features"}
+    encoder: dict[
+        str, Any
+    ]  # what made the context: {"name": "random", ...} or {"name": "features"}
     card: dict[str, Any]  # data, metrics, versions: whatever a reader of the file should know
 
     def __post_init__(self) -> None:
@@ -162,7 +164,7 @@ class ImageToBrain:
             context = rearrange(context, "n d -> n 1 d") if context.ndim == 2 else context
         elif self.clip is None:
             raise ValueError(
-                f"this model was trained on precomputed features ({self.encoder.get('source', '')}) "
+                f"this model was trained on features from a file ({self.encoder.get('source')}) "
                 "and holds no image encoder: pass features (n, d) or (n, l, d) made the same way"
             )
         else:
@@ -201,12 +203,9 @@ class ImageToBrain:
     ) -> BrainSignals:
         """Signals as single recordings would be, noise included: `trials` for each image.
 
-        Parameters
-        ----------
-        images : path, folder, list of paths or PIL images, pixel array, or features (n, d), (n, l, d)
-        trials : k
-        sampler, steps : as `samplers.sample`; by default the recipe's.
-        guidance : classifier-free guidance; needs a model trained with `drop_context`.
+        Parameters ---------- images : path, folder, list of paths or PIL images, pixel array, or
+        features (n, d), (n, l, d) trials : k sampler, steps : as `samplers.sample`; by default the
+        recipe's. guidance : classifier-free guidance; needs a model trained with `drop_context`.
         seed : the noise of each trial is a function of (seed, image, trial), whatever the batches.
         batch_size : trials denoised at once; bounds memory.
 
@@ -266,7 +265,11 @@ class ImageToBrain:
     def denoise_steps(
         self, image: Images, *, sampler: str | None = None, steps: int | None = None, seed: int = 0
     ) -> Iterator[tuple[int, Tensor]]:
-        """Watch one signal appear: (t, y_t (h, w) in signal units), from noise to t = -1."""
+        """Watch one signal appear: (t, y_t (h, w) in signal units), from noise to t = -1.
+
+        What the network adds to, `base` and `offset`, counts by sqrt(alpha_bar_t), as all of the
+        signal does in `DDPM.q_sample`: at the first step there is nothing but noise.
+        """
         context = self.encode(image)[:1]
         base, condition = self.base(context), self.condition(context)
         walk = getattr(samplers, sampler or self.recipe.sampler)(
@@ -274,7 +277,9 @@ class ImageToBrain:
             steps=steps or self.recipe.sampling_steps, generator=[seeded(seed, 0, 0)],
         )
         for step in walk:
-            yield step.t, self.signal(step.y_t, base)[0]
+            noise = self.scale[:, None] * step.y_t.cpu()
+            whole = self.signal(step.y_t, base)
+            yield step.t, (noise + self.ddpm.alpha_bar(step.t) ** 0.5 * (whole - noise))[0]
 
     def _signals(self, data: Tensor) -> BrainSignals:
         return BrainSignals(data.numpy(), self.sensors, self.times, self.kind, self.unit)
@@ -327,12 +332,12 @@ SCALING = ("offset", "scale", "context_mean", "context_scale")
 
 
 def random_encoder(vision: VisionConfig, seed: int = 0, tokens: bool = False) -> dict[str, Any]:
-    """An `encoder` entry: CLIP's image tower with random weights, which sees but has not learned."""
+    """An `encoder` entry: CLIP's image tower with random weights; it sees, but has not learned."""
     return {"name": "random", "vision": asdict(vision), "seed": seed, "tokens": tokens}
 
 
 def first_weights(config: UNetConfig, seed: int) -> UNet2D:
-    """An untrained U-Net that is a function of its seed; torch's own generator is left as it was."""
+    """An untrained U-Net, a function of its seed; torch's own generator is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return UNet2D(config)

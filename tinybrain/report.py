@@ -1,11 +1,12 @@
 """What a model is worth: its numbers beside those it must beat and those it cannot.
 
-Rows: zero, mean ERP and ridge (the baselines), one sample, the mean of k samples, the conditional mean
-(the model), the truth where it is known, the noise ceiling, and the paper's value where the data are its
-own. Columns: MSE, R^2 against the mean ERP, and the three correlations of `metrics.pcc`.
+Rows: zero, mean ERP and ridge (the baselines), one sample, the mean of k samples, the conditional
+mean (the model), the truth where it is known, the noise ceiling, and the paper's value where the
+data are its own. Columns: MSE, R^2 against the mean ERP, and the three correlations of
+`metrics.pcc`.
 
-A sample carries the noise of a training target, as it should; its MSE is therefore that noise plus the
-error of its mean, whatever the model has learned. Hence the rows beneath it.
+A sample carries the noise of a training target, as it should; its MSE is therefore that noise plus
+the error of its mean, whatever the model has learned. Hence the rows beneath it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from .checkpoint import config_to_dict
 from .files import write_text
 from .pipeline import ImageToBrain
 
-# Table 1 of the paper: THINGS-EEG2 within subject, subject: (MSE, PCC). The axes of its PCC are not stated.
+# Table 1 of the paper: THINGS-EEG2 within subject, subject: (MSE, PCC). The axes of its PCC are
+# not stated.
 PAPER_EEG = {
     1: (0.178, 0.228), 2: (0.212, 0.191), 3: (0.189, 0.216), 4: (0.225, 0.173), 5: (0.269, 0.139),
     6: (0.247, 0.159), 7: (0.213, 0.186), 8: (0.200, 0.231), 9: (0.204, 0.140), 10: (0.234, 0.213),
@@ -85,7 +87,9 @@ def evaluate(
     if test.repeats > 1:
         ceiling = metrics.noise_ceiling(test.signals, seed=seed)
         against = 1 - ceiling.mse / metrics.mse(erp, target)
-        rows.append({"name": "noise ceiling", "mse": ceiling.mse, "r2": against, **ceiling.corrected})
+        rows.append(
+            {"name": "noise ceiling", "mse": ceiling.mse, "r2": against, **ceiling.corrected}
+        )
     if model.kind == "eeg" and model.shape == (63, 250) and subject in PAPER_EEG:
         mse, pcc = PAPER_EEG[subject]
         rows.append({"name": "the paper, Table 1 (axes not stated)", "mse": mse, "pattern": pcc})
@@ -113,7 +117,9 @@ def evaluate(
     return Evaluation(report, samples, samples.mean(axis=1) if mean is None else mean)
 
 
-def score(name: str, guess: np.ndarray | None, target: np.ndarray, erp: np.ndarray) -> dict[str, Any]:
+def score(
+    name: str, guess: np.ndarray | None, target: np.ndarray, erp: np.ndarray
+) -> dict[str, Any]:
     """One row of the table; a row without a guess has no numbers."""
     if guess is None:
         return {"name": name}
@@ -131,14 +137,10 @@ def table(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         cells.append([row["name"], *(number(row.get(column), column) for column in COLUMNS)])
     widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
-    lines = [
-        "| " + " | ".join([line[0].ljust(widths[0])] + [c.rjust(w) for c, w in zip(line[1:], widths[1:])])
-        + " |"
-        for line in cells
-    ]
-    rule = "|" + "|".join("-" * (widths[0] + 2) if not i else "-" * (w + 1) + ":"
-                          for i, w in enumerate(widths)) + "|"
-    return "\n".join([lines[0], rule, *lines[1:]])
+    for line in cells:
+        line[:] = [line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:]))]
+    rule = ["-" * widths[0], *("-" * (w - 1) + ":" for w in widths[1:])]
+    return "\n".join(f"| {' | '.join(line)} |" for line in [cells[0], rule, *cells[1:]])
 
 
 def number(value: float | None, column: str) -> str:
@@ -182,10 +184,10 @@ def to_markdown(report: dict[str, Any], figures: dict[str, str]) -> str:
     lines = [
         "# tinybrain report", "", verdict(report), "", table(report["rows"]), "",
         f"MSE in {report['unit']}² over images, sensors and time points, against the mean of "
-        f"{repeats['test']} repetitions. PCC: pattern, per image over sensors and time points; image, "
-        "per sensor and time point across images; pooled, over everything. Mean ERP and ridge are "
-        "fitted on all training images. The noise ceiling is what the expected response itself would "
-        "score, estimated from the repetitions (correlations: Spearman-Brown).",
+        f"{repeats['test']} repetitions. PCC: pattern, per image over sensors and time points; "
+        "image, per sensor and time point across images; pooled, over everything. Mean ERP and "
+        "ridge are fitted on all training images. The noise ceiling is what the expected response "
+        "itself would score, estimated from the repetitions (correlations: Spearman-Brown).",
     ]  # fmt: skip
     if repeats["train"] != repeats["test"]:
         lines.append(
@@ -203,14 +205,15 @@ def to_markdown(report: dict[str, Any], figures: dict[str, str]) -> str:
         f"- training: {report['data']['train']}",
         f"- test: {report['data']['test']}",
         f"- context: {source}",
-        f"- recipe {recipe['name']}: {recipe['prediction']}-prediction, {recipe['schedule']} schedule"
-        f"{' with zero terminal SNR' if recipe['zero_terminal_snr'] else ''}, "
-        f"{'ridge residual, ' if recipe['residual'] else ''}at most {recipe['epochs']} epochs of batch "
-        f"{recipe['batch_size']}, learning rate {recipe['lr']:g}; epoch {report['epoch']} is kept",
+        f"- recipe {recipe['name']}: {recipe['prediction']}-prediction, {recipe['schedule']} "
+        f"schedule{' with zero terminal SNR' if recipe['zero_terminal_snr'] else ''}, "
+        f"{'ridge residual, ' if recipe['residual'] else ''}at most {recipe['epochs']} epochs of "
+        f"batch {recipe['batch_size']}, learning rate {recipe['lr']:g}; epoch {report['epoch']} is "
+        "kept",
         f"- network: {report['parameters']:,} parameters, channels {report['unet']['channels']}, "
         f"{report['unet']['conditioning']}",
-        f"- sampling: {recipe['sampler']}, {recipe['sampling_steps']} steps, {report['trials']} trials "
-        f"an image, seed {report['seed']}; device {report['device']}, "
+        f"- sampling: {recipe['sampler']}, {recipe['sampling_steps']} steps, {report['trials']} "
+        f"trials an image, seed {report['seed']}; device {report['device']}, "
         f"torch {report['versions']['torch']}",
         "",
     ]  # fmt: skip

@@ -1,4 +1,7 @@
-"""Generated signals: the array and what its axes mean. Letters: n images, k trials, h sensors, w times."""
+"""Generated signals: the array and what its axes mean.
+
+Letters: n images, k trials, h sensors, w time points.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ class BrainSignals:
     unit: str
 
     def to_mne(self):
-        """The trials as an `mne.EpochsArray`, n * k of them, in their own unit; event ids are images.
+        """The trials as an `mne.EpochsArray` (n * k), in their own unit; event ids are images.
 
         Raises
         ------
@@ -38,7 +41,9 @@ class BrainSignals:
         try:
             import mne
         except ImportError as error:
-            raise ImportError("to_mne needs MNE-Python: pip install 'tinybrain-ddpm[mne]'") from error
+            raise ImportError(
+                "to_mne needs MNE-Python: pip install 'tinybrain-ddpm[mne]'"
+            ) from error
         rate = (len(self.times) - 1) / (self.times[-1] - self.times[0])
         info = mne.create_info(list(self.sensors), rate, "mag" if self.kind == "meg" else self.kind)
         trials = rearrange(self.data, "n k h w -> (n k) h w")

@@ -1,12 +1,13 @@
 """Training, Section 4.2: AdamW on the loss of Section 3.4, one visible step.
 
-What is random is a function of (seed, epoch) or (seed, step): the order of the images, and each step's
-timesteps, noise and dropped contexts. An interrupted run therefore continues as if it had not been.
+What is random is a function of (seed, epoch) or (seed, step): the order of the images, and each
+step's timesteps, noise and dropped contexts. An interrupted run therefore continues as if it had
+not been.
 
-Beside the network runs an average of its weights, over a window that is a fixed share of the run so far
-(Karras et al. 2024, power function profile). After every epoch the average gives the conditional mean of
-held-out concepts; the best epoch is kept, and the run stops when it has passed. The training loss cannot
-tell: it keeps falling while the network memorises.
+Beside the network runs an average of its weights, over a window that is a fixed share of the run
+so far (Karras et al. 2024, power function profile). After every epoch the average gives the
+conditional mean of held-out concepts; the best epoch is kept, and the run stops when it is long
+past. The training loss cannot tell: it keeps falling while the network memorises.
 """
 
 from __future__ import annotations
@@ -14,12 +15,7 @@ from __future__ import annotations
 import copy
 import csv
 import io
-import signal
-import sys
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,17 +23,18 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.hub import tqdm  # comes with torch: a plainer bar where tqdm is not installed
 
 from . import checkpoint
 from .baselines import mean_erp
 from .files import write_text
 from .pipeline import Denoiser, ImageToBrain, seeded
+from .progress import bar, interruptible
 from .recipes import Recipe
 from .samplers import conditional_mean
 from .unet import UNet2D
 
 BINS = 10  # of timesteps, for the log
+TOLERANCE = 1e-3  # of the held-out error: what it takes to be worse
 COLUMNS = ("epoch", "step", "loss", "heldout_mse", "seconds", *(f"bin{i}" for i in range(BINS)))
 
 
@@ -86,7 +83,7 @@ def start(unet: UNet2D, recipe: Recipe) -> State:
 
 
 def train_step(state: State, recipe: Recipe, ddpm, y0: Tensor, context: Tensor) -> None:
-    """One step of AdamW on a batch y0 (b, h, w), context (b, l, d). Nothing waits for the device."""
+    """One step of AdamW on y0 (b, h, w) and context (b, l, d). Nothing waits for the device."""
     draw = ddpm.draw(
         y0, generator=seeded(recipe.seed, 2, state.step), drop_context=recipe.drop_context,
         stratified=recipe.stratified,
@@ -187,6 +184,7 @@ def fit(
 
     best = ImageToBrain.load(folder / "model.pt")
     model.unet.load_state_dict(best.unet.state_dict())
+    model.card = best.card
     return state.log
 
 
@@ -194,7 +192,7 @@ def finish_epoch(
     model: ImageToBrain, state: State, watched: tuple[Tensor, Tensor] | None, seconds: float,
     folder: Path,
 ) -> None:
-    """Log the epoch; keep the averaged weights as `model.pt` if no earlier epoch was better."""
+    """Log the epoch; its averaged weights become `model.pt` unless an earlier epoch was better."""
     sums, counts = state.sums.tolist()
     state.sums.zero_()
     row = {
@@ -209,7 +207,7 @@ def finish_epoch(
     if watched is not None and model.recipe.has_conditional_mean:
         row["heldout_mse"] = heldout_mse(model, *watched)
     state.log.append(row)
-    if best_epoch(state.log) == row["epoch"]:
+    if kept_epoch(state.log) == row["epoch"]:
         model.card["epoch"] = row["epoch"]
         model.save(folder / "model.pt")
     model.unet = trained
@@ -217,7 +215,7 @@ def finish_epoch(
 
 
 def heldout_mse(model: ImageToBrain, y0: Tensor, context: Tensor, batch_size: int = 64) -> float:
-    """MSE of the conditional mean, in signal units, on targets (m, h, w) it has not learned from."""
+    """MSE of the conditional mean, in signal units, on targets (m, h, w) not learned from."""
     total = torch.zeros(())
     for part, condition in zip(y0.split(batch_size), context.split(batch_size)):
         guess = conditional_mean(model.ddpm, model.denoiser(), condition, model.shape, draws=4)
@@ -241,17 +239,22 @@ def heldout_references(model: ImageToBrain, signals: np.ndarray, y0: Tensor, row
     return references
 
 
-def best_epoch(log: list[dict[str, Any]]) -> int:
-    """The epoch with the least held-out error; the last where nothing was held out."""
+def kept_epoch(log: list[dict[str, Any]]) -> int:
+    """The last epoch whose held-out error is the least or as good; simply the last without one.
+
+    As good: within TOLERANCE. The error is that of the mean alone; while it stands still, samples
+    still gain from longer training.
+    """
     scored = [row for row in log if row["heldout_mse"] is not None]
     if not scored:
         return log[-1]["epoch"]
-    return min(scored, key=lambda row: row["heldout_mse"])["epoch"]
+    bound = min(row["heldout_mse"] for row in scored) * (1 + TOLERANCE)
+    return max(row["epoch"] for row in scored if row["heldout_mse"] <= bound)
 
 
 def finished(log: list[dict[str, Any]], recipe: Recipe) -> bool:
     """Whether the held-out error has not improved for `patience` epochs."""
-    return bool(recipe.patience and log) and log[-1]["epoch"] - best_epoch(log) >= recipe.patience
+    return bool(recipe.patience and log) and log[-1]["epoch"] - kept_epoch(log) >= recipe.patience
 
 
 # -------------------------------------------------------------------------------------------------
@@ -321,30 +324,3 @@ def log_to_csv(log: list[dict[str, Any]]) -> str:
 def describe(row: dict[str, Any]) -> str:
     held = "" if row["heldout_mse"] is None else f", held-out MSE {row['heldout_mse']:.4f}"
     return f"epoch {row['epoch']}: loss {row['loss']:.4f}{held}"
-
-
-@contextmanager
-def bar(total: int, done: int, progress: bool) -> Iterator[tqdm]:
-    hidden = not progress or not sys.stderr.isatty()
-    with tqdm(total=total, initial=done, unit="step", disable=hidden, dynamic_ncols=True) as shown:
-        yield shown
-
-
-@contextmanager
-def interruptible() -> Iterator[threading.Event]:
-    """Ctrl-C asks the run to stop after the step under way; a second one stops at once."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    before = signal.getsignal(signal.SIGINT)
-
-    def ask(number, frame):
-        stop.set()
-        signal.signal(signal.SIGINT, before)
-
-    signal.signal(signal.SIGINT, ask)
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -1,18 +1,19 @@
-"""The U-Net eps_theta(y_t, t, h_img) of Sections 3.2 and 3.3.2, in the configuration of Section 4.2.
+"""The U-Net eps_theta(y_t, t, h_img): Sections 3.2 and 3.3.2, configured as in Section 4.2.
 
 An encoder of residual blocks halves the signal at each level, a decoder doubles it back, and every
-encoder output is handed to the decoder as a skip. At the levels marked in `attention`, each residual
-block is followed by a transformer block: self-attention among the positions of the signal,
-cross-attention to the image, feed-forward. Section 3.3.2 is `CrossAttention`:
+encoder output is handed to the decoder as a skip. At the levels marked in `attention`, each
+residual block is followed by a transformer block: self-attention among the positions of the
+signal, cross-attention to the image, feed-forward. Section 3.3.2 is `CrossAttention`:
 
     Q = H_brain W_Q,  K = h_img W_K,  V = h_img W_V,  Attention = softmax(Q K^T / sqrt(d_k)) V
 
-The signal (sensors x time points) is treated as an image of one channel. Any height and width from 1 up
-will do, because each upsampling goes to the size of the skip it is about to meet.
+The signal (sensors x time points) is treated as an image of one channel. Any height and width from
+1 up will do, because each upsampling goes to the size of the skip it is about to meet.
 
-Letters: b batch, c channels, h sensors, w time points, p positions (h * w of a level), l context tokens,
-d width. Parts: Ronneberger et al. 2015 (U-Net), Ho et al. 2020 (time embedding, residual blocks),
-Vaswani et al. 2017 (attention), Shazeer 2020 (GEGLU), Rombach et al. 2022 (their arrangement).
+Letters: b batch, c channels, h sensors, w time points, p positions (h * w of a level), l context
+tokens, d width. Parts: Ronneberger et al. 2015 (U-Net), Ho et al. 2020 (time embedding, residual
+blocks), Vaswani et al. 2017 (attention), Shazeer 2020 (GEGLU), Rombach et al. 2022 (their
+arrangement).
 """
 
 from __future__ import annotations
@@ -55,20 +56,26 @@ class UNetConfig:
                 "must name the same number of levels, at least one"
             )
         if self.conditioning not in CONDITIONINGS:
-            raise ValueError(f"UNetConfig: conditioning {self.conditioning!r} is not in {CONDITIONINGS}")
+            raise ValueError(
+                f"UNetConfig: conditioning {self.conditioning!r} is not in {CONDITIONINGS}"
+            )
         uneven = [c for c in self.channels if c % self.groups]
         if uneven:
-            raise ValueError(f"UNetConfig: channels {uneven} do not divide into {self.groups} groups")
+            raise ValueError(
+                f"UNetConfig: channels {uneven} do not divide into {self.groups} groups"
+            )
         headless = [c for c in (*self.attended(), self.channels[-1]) if c % self.heads]
         if headless:
-            raise ValueError(f"UNetConfig: channels {headless} do not divide into {self.heads} heads")
+            raise ValueError(
+                f"UNetConfig: channels {headless} do not divide into {self.heads} heads"
+            )
 
     def attended(self) -> list[int]:
         """Widths of the levels that have transformer blocks."""
         return [c for c, attends in zip(self.channels, self.attention) if attends]
 
 
-# ---------------------------------------------------------------------------------------------------------
+# -------------------------------------------------------------------------------------------------
 # Time
 
 
@@ -94,7 +101,7 @@ class TimeEmbedding(nn.Module):
         return self.linear_2(F.silu(self.linear_1(wave)))                      # (b, width)
 
 
-# ---------------------------------------------------------------------------------------------------------
+# -------------------------------------------------------------------------------------------------
 # Blocks
 
 
@@ -140,11 +147,11 @@ class SelfAttention(nn.Module):
 class CrossAttention(nn.Module):
     """Every position of the signal asks the image: Section 3.3.2.
 
-    With a single context token the softmax over one key is 1 whatever the query: the answer is the same
-    vector W_out (W_V h_img) at every position, and W_Q and W_K are idle. This is the paper's case (one
-    CLIP embedding per image), so cross-attention there is an addition, made in eleven places with a
-    projection of their own. `remember` takes the exact shortcut; W_Q, W_K and the norm of the queries
-    then receive no gradient.
+    With a single context token the softmax over one key is 1 whatever the query: the answer is the
+    same vector W_out (W_V h_img) at every position, and W_Q and W_K are idle. This is the paper's
+    case (one CLIP embedding per image), so cross-attention there is an addition, made in eleven
+    places with a projection of their own. `remember` takes the exact shortcut; W_Q, W_K and the
+    norm of the queries then receive no gradient.
     """
 
     def __init__(self, width: int, context_dim: int, heads: int):
@@ -157,7 +164,7 @@ class CrossAttention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def remember(self, context: Tensor) -> tuple[Tensor, ...]:
-        """What this layer needs of a context (b, l, d): keys and values, or with l = 1 the answer."""
+        """What this layer needs of a context (b, l, d): keys and values; with l = 1, the answer."""
         if context.shape[1] == 1:
             return (self.out(self.v(context)),)                                # (b, 1, d)
         return tuple(
@@ -220,11 +227,11 @@ class Level(nn.Module):
 class Memory(NamedTuple):
     """All that a `UNet2D` needs of a context; the same for every step of a reverse process."""
 
-    layers: list[tuple[Tensor, ...] | None]  # of each transformer block, in the order of the forward
+    layers: list[tuple[Tensor, ...] | None]  # of each transformer block, in the forward's order
     embedding: Tensor | None  # of "addition" (b, time width) and "concatenation" (b, maps)
 
 
-# ---------------------------------------------------------------------------------------------------------
+# -------------------------------------------------------------------------------------------------
 # The network
 
 
@@ -236,9 +243,10 @@ class UNet2D(nn.Module):
     config : UNetConfig
         `conditioning` says how the image enters, everything else being equal (Tables 6-9):
         "cross_attention" as Section 3.3.2 (see `CrossAttention` for what one token means);
-        "addition": the projected embedding is added to the time embedding and so reaches every residual
-        block; "concatenation": it is projected to constant maps that are concatenated to the input
-        channels. The last two use the pooled embedding, token 0, and have no cross-attention.
+        "addition": the projected embedding is added to the time embedding and so reaches every
+        residual block; "concatenation": it is projected to constant maps that are concatenated to
+        the input channels. The last two use the pooled embedding, token 0, and have no
+        cross-attention.
 
     Raises
     ------
@@ -283,6 +291,8 @@ class UNet2D(nn.Module):
         if config.zero_output:
             nn.init.zeros_(self.conv_out.weight)
             nn.init.zeros_(self.conv_out.bias)
+        if min(c) >= 64:  # wide convolutions are faster so; for narrow ones group norm loses more
+            self.to(memory_format=torch.channels_last)
 
     def encode_context(self, context: Tensor) -> Memory:
         """Keys and values of a context (b, l, d), computed once and passed instead of it."""

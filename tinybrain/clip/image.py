@@ -115,7 +115,9 @@ def _rgb(image: Image.Image, name: str) -> Image.Image:
             f"than {MAX_ASPECT} times as long as wide; crop it first"
         )
     # PIL opens 16-bit PGM files, and in older releases 16-bit PNG files, as 32-bit integers.
-    sixteen = image.mode.startswith("I;16") or image.mode == "I" and image.format in ("PPM", "PNG")
+    sixteen = image.mode.startswith("I;16") or (
+        image.mode == "I" and image.format in ("PPM", "PNG")
+    )
     if image.mode in ("I", "F") and not sixteen:
         raise ValueError(
             f"{name} has 32-bit pixels (mode {image.mode}), whose black and white are not known; "

@@ -105,7 +105,7 @@ def _read_npy(whole: np.ndarray):
     if start > len(whole) or not (descr and fortran and shape):
         raise ValueError(f"an .npy header that is cut off or no plain array's: {header[:80]!r}")
     dtype = dtype_of(descr[1])
-    if dtype == object:
+    if dtype.kind == "O":
         return Machine(whole, start).run()
     lengths = tuple(int(length) for length in re.findall(r"\d+", shape[1]))
     order = "F" if fortran[1] == "True" else "C"
