@@ -76,10 +76,8 @@ def main() -> None:
     if args.restart and (folder / "run.pt").exists():
         (folder / "run.pt").unlink()
     data = args.data or make_demo(Path("runs") / "demo-data", seed=0)
-    train, test = (
-        EEG2(data, args.subject, "train"),
-        EEG2(data, args.subject, "test", repeats="single"),
-    )
+    train = EEG2(data, args.subject, "train")
+    test = EEG2(data, args.subject, "test", repeats="single")
     print(train.summary, test.summary, sep="\n")
     device = torch.device(args.device) if args.device else pick_device()
     encoder, (context, context_test) = contexts(args, train, test, device)
@@ -102,6 +100,7 @@ def main() -> None:
     drawn = draw(folder, model, log, references, train, test, context_test, result)
     result.report["seconds"] = round(time.monotonic() - began)
     model.card["report"] = {key: result.report[key] for key in ("rows", "data", "versions")}
+    model.save(folder / "model.pt")
     page = report.write(result.report, folder, drawn)
     print("", report.table(result.report["rows"]), "", report.verdict(result.report), sep="\n")
     print(f"\n{page} (figures beside it), model {folder / 'model.pt'}")
@@ -121,12 +120,9 @@ def settings(args: argparse.Namespace, context_dim: int):
         zero_output=recipe.residual,
     )
     if args.channels:
-        inner = len(args.channels) - 2
-        config = replace(
-            config,
-            channels=tuple(args.channels),
-            attention=(False,) * min(2, inner) + (True,) * inner,
-        )
+        levels = len(args.channels)  # the two innermost attend, as the paper's do
+        attention = tuple(level >= levels - 2 for level in range(levels))
+        config = replace(config, channels=tuple(args.channels), attention=attention)
     return recipe, config
 
 
@@ -146,7 +142,8 @@ def contexts(args: argparse.Namespace, train, test, device):
     vision = DEMO_VISION if small else VisionConfig()
     print("encoding images by CLIP's tower with random weights: it sees, but has learned nothing")
     clip = random_clip(vision, seed=0).to(device)
-    both = [features.encode(clip, d.images, device=device, progress=True) for d in (train, test)]
+    show = sys.stderr.isatty()
+    both = [features.encode(clip, d.images, device=device, progress=show) for d in (train, test)]
     return random_encoder(vision), both
 
 
@@ -186,4 +183,7 @@ def draw(folder: Path, model, log, references, train, test, context_test, result
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (ValueError, FileNotFoundError, KeyboardInterrupt) as problem:
+        sys.exit(f"train_eeg.py: {problem}")

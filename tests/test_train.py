@@ -212,6 +212,8 @@ def test_log_file(tmp_path):
 def test_a_run_with_other_settings_is_refused(tmp_path):
     model, y0, context, heldout = prepared(epochs=1)
     train.fit(model, y0, context, tmp_path, heldout=heldout, progress=False)
+    train.fit(prepared(epochs=1, sampling_steps=9)[0], y0, context, tmp_path, heldout=heldout,
+              progress=False)  # sampling is free to change
     other, *_ = prepared(epochs=1, lr=2e-3)
     with pytest.raises(ValueError, match=r"recipe.lr: 0.001 there, 0.002 now"):
         train.fit(other, y0, context, tmp_path, heldout=heldout, progress=False)

@@ -263,8 +263,11 @@ def finished(log: list[dict[str, Any]], recipe: Recipe) -> bool:
 
 def run_identity(model: ImageToBrain, y0: Tensor) -> dict[str, Any]:
     """What must not change between the beginning and the continuation of a run."""
+    recipe = checkpoint.config_to_dict(model.recipe)
+    for later in ("sampler", "sampling_steps"):  # of the evaluation
+        del recipe[later]
     return {
-        "recipe": checkpoint.config_to_dict(model.recipe),
+        "recipe": recipe,
         "unet": checkpoint.config_to_dict(model.unet.config),
         "data": {
             "shape": list(y0.shape),
