@@ -185,9 +185,10 @@ def to_markdown(report: dict[str, Any], figures: dict[str, str]) -> str:
         "# tinybrain report", "", verdict(report), "", table(report["rows"]), "",
         f"MSE in {report['unit']}² over images, sensors and time points, against the mean of the "
         f"test repetitions ({repeats['test']}). PCC: pattern, per image over sensors and time "
-        "points; image, per sensor and time point across images; pooled, over everything. Mean ERP and "
-        "ridge are fitted on all training images. The noise ceiling is what the expected response "
-        "itself would score, estimated from the repetitions (correlations: Spearman-Brown).",
+        "points; image, per sensor and time point across images; pooled, over everything. Mean "
+        "ERP and ridge are fitted on all training images. The noise ceiling is what the expected "
+        "response itself would score, estimated from the repetitions (correlations: "
+        "Spearman-Brown).",
     ]  # fmt: skip
     if repeats["train"] != repeats["test"]:
         lines.append(
