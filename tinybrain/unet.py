@@ -32,6 +32,11 @@ from torch import Tensor, nn
 CONDITIONINGS = ("cross_attention", "addition", "concatenation")
 
 
+def check(ok: bool, message: str) -> None:
+    if not ok:
+        raise ValueError(message)
+
+
 @dataclass(frozen=True)
 class UNetConfig:
     """Shape of a `UNet2D`. The defaults are the paper's network: 161,248,001 parameters."""
@@ -50,25 +55,19 @@ class UNetConfig:
     zero_output: bool = False  # start from a network that answers 0 everywhere
 
     def __post_init__(self) -> None:
-        if len(self.channels) != len(self.attention) or not self.channels:
-            raise ValueError(
-                f"UNetConfig: channels {self.channels} and attention {self.attention} "
-                "must name the same number of levels, at least one"
-            )
-        if self.conditioning not in CONDITIONINGS:
-            raise ValueError(
-                f"UNetConfig: conditioning {self.conditioning!r} is not in {CONDITIONINGS}"
-            )
+        check(
+            len(self.channels) == len(self.attention) > 0,
+            f"UNetConfig: channels {self.channels} and attention {self.attention} must name the "
+            "same number of levels, at least one",
+        )
+        check(
+            self.conditioning in CONDITIONINGS,
+            f"UNetConfig: conditioning {self.conditioning!r} is not in {CONDITIONINGS}",
+        )
         uneven = [c for c in self.channels if c % self.groups]
-        if uneven:
-            raise ValueError(
-                f"UNetConfig: channels {uneven} do not divide into {self.groups} groups"
-            )
+        check(not uneven, f"UNetConfig: channels {uneven} do not divide into {self.groups} groups")
         headless = [c for c in (*self.attended(), self.channels[-1]) if c % self.heads]
-        if headless:
-            raise ValueError(
-                f"UNetConfig: channels {headless} do not divide into {self.heads} heads"
-            )
+        check(not headless, f"UNetConfig: channels {headless}: no multiple of {self.heads} heads")
 
     def attended(self) -> list[int]:
         """Widths of the levels that have transformer blocks."""
@@ -296,11 +295,11 @@ class UNet2D(nn.Module):
 
     def encode_context(self, context: Tensor) -> Memory:
         """Keys and values of a context (b, l, d), computed once and passed instead of it."""
-        if context.ndim != 3 or context.shape[-1] != self.config.context_dim:
-            raise ValueError(
-                f"UNet2D: the context is {tuple(context.shape)}; wanted (batch, tokens, "
-                f"{self.config.context_dim})"
-            )
+        check(
+            context.ndim == 3 and context.shape[-1] == self.config.context_dim,
+            f"UNet2D: the context is {tuple(context.shape)}; wanted (batch, tokens, "
+            f"{self.config.context_dim})",
+        )
         layers = [
             block.cross_attention and block.cross_attention.remember(context)
             for level in (*self.down, self.middle, *self.up)
@@ -310,11 +309,12 @@ class UNet2D(nn.Module):
 
     def forward(self, y_t: Tensor, t: Tensor, context: Tensor | Memory) -> Tensor:
         memory = context if isinstance(context, Memory) else self.encode_context(context)
-        if y_t.ndim != 4 or y_t.shape[1] != self.config.in_channels or t.shape != y_t.shape[:1]:
-            raise ValueError(
-                f"UNet2D: y_t is {tuple(y_t.shape)} and t {tuple(t.shape)}; wanted (batch, "
-                f"{self.config.in_channels}, sensors, time points) and (batch,)"
-            )
+        channels = self.config.in_channels
+        check(
+            y_t.ndim == 4 and y_t.shape[1] == channels and t.shape == y_t.shape[:1],
+            f"UNet2D: y_t is {tuple(y_t.shape)} and t {tuple(t.shape)}; wanted (batch, {channels}, "
+            "sensors, time points) and (batch,)",
+        )
         layers = iter(memory.layers)
         time = self.time(t)
         if self.config.conditioning == "addition":
