@@ -136,6 +136,7 @@ class Stop(Exception):
 @pytest.mark.parametrize("stop_at", [1, 4, 7])
 def test_interrupted_and_continued_is_as_uninterrupted(tmp_path, monkeypatch, base, stop_at):
     """Ctrl-C within an epoch and at its end; weights, average, log and what is kept are equal."""
+    handler = signal.getsignal(signal.SIGINT)
     whole, y0, context, heldout = prepared(base)
     log = train.fit(whole, y0, context, tmp_path / "whole", heldout=heldout, progress=False)
 
@@ -160,7 +161,7 @@ def test_interrupted_and_continued_is_as_uninterrupted(tmp_path, monkeypatch, ba
     assert torch.equal(weights(fresh), weights(whole))
     drop = lambda rows: [{k: v for k, v in row.items() if k != "seconds"} for row in rows]  # noqa: E731
     assert drop(again) == drop(log)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is handler
 
 
 def test_the_best_epoch_on_held_out_concepts_is_kept(tmp_path, monkeypatch):
