@@ -99,7 +99,7 @@ def main() -> None:
     references = heldout_references(model, train.signals, y0, aside) if aside is not None else {}
     drawn = draw(folder, model, log, references, train, test, context_test, result)
     result.report["seconds"] = round(time.monotonic() - began)
-    model.card["report"] = {key: result.report[key] for key in ("rows", "data", "versions")}
+    model.card["report"] = report.plain(result.report)
     model.save(folder / "model.pt")
     page = report.write(result.report, folder, drawn)
     print("", report.table(result.report["rows"]), "", report.verdict(result.report), sep="\n")

@@ -70,6 +70,13 @@ def test_files(evaluation, tmp_path):
     assert zero["pattern"] is None  # a constant has no correlation
 
 
+def test_a_model_carries_its_report(evaluation, tmp_path):
+    model, result, *_ = evaluation
+    model.card["report"] = report.plain(result.report)
+    rows = type(model).load(model.save(tmp_path / "model.pt")).card["report"]["rows"]
+    assert rows[1]["mse"] == row(evaluation, "mean ERP")["mse"]
+
+
 def test_without_zero_terminal_snr_there_is_no_conditional_mean():
     model, *_ = prepared(PAPER, heldout=0.0)
     data, context = recording()

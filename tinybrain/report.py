@@ -111,7 +111,7 @@ def evaluate(
         "trials": trials,
         "seed": seed,
         "device": str(model.device),
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "versions": {"python": platform.python_version(), "torch": str(torch.__version__)},
     }
     mean = guesses["conditional mean"]
     return Evaluation(report, samples, samples.mean(axis=1) if mean is None else mean)
@@ -226,14 +226,16 @@ def to_markdown(report: dict[str, Any], figures: dict[str, str]) -> str:
 def write(report: dict[str, Any], folder: str | Path, figures: dict[str, str]) -> Path:
     """`report.json` and `report.md` in a folder; returns the latter's path."""
     folder = Path(folder)
-    write_text(folder / "report.json", json.dumps(_without_nan(report), indent=1) + "\n")
+    write_text(folder / "report.json", json.dumps(plain(report), indent=1) + "\n")
     return write_text(folder / "report.md", to_markdown(report, figures))
 
 
-def _without_nan(value: Any) -> Any:
-    """JSON has no NaN: a number that does not exist becomes null."""
+def plain(value: Any) -> Any:
+    """As JSON and a checkpoint can hold it: no numpy numbers, None for one that does not exist."""
     if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
+        return [plain(item) for item in value]
+    if isinstance(value, (float, np.floating)):
+        return float(value) if np.isfinite(value) else None
+    return value
