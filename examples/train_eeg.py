@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Train tinybrain on THINGS-EEG2, judge it beside its baselines, draw what it does.
 
-    python examples/train_eeg.py                                    the embedded demo, minutes on a
-    CPU python examples/train_eeg.py --data FOLDER --subject 1 --features FOLDER python
-    examples/train_eeg.py --data FOLDER --subject 1 --features FOLDER --recipe paper
+    python examples/train_eeg.py                       the embedded demo, minutes on a CPU
+    python examples/train_eeg.py --data FOLDER --subject 1 --features FOLDER
+    python examples/train_eeg.py --data FOLDER --subject 1 --features FOLDER --recipe paper
 
 With --data the network, epochs and batch size are the paper's (Section 4.2: a GPU is wanted);
 --small takes the demo's. The run folder holds model.pt, report.md, report.json, log.csv and the

@@ -1,9 +1,9 @@
 """Figure 2 as one object: an image goes in, brain signals come out.
 
-    context = CLIP(image)                                                      Section 3.2 base
-    = ridge(context), or 0                                             beyond the paper y_0     ~
-    reverse process of the U-Net, given the standardised context     Section 3.5 signal  = base +
-    offset + scale * y_0                                      (offset, scale per sensor)
+    context = CLIP(image)                                                     Section 3.2
+    base    = ridge(context), or 0                                            beyond the paper
+    y_0     ~ reverse process of the U-Net, given the standardised context    Section 3.5
+    signal  = base + offset + scale * y_0                        offset and scale per sensor
 
 Letters: n images, k trials, h sensors, w time points, l tokens, d width.
 """
@@ -74,9 +74,7 @@ class ImageToBrain:
     times: np.ndarray
     kind: str
     unit: str
-    encoder: dict[
-        str, Any
-    ]  # what made the context: {"name": "random", ...} or {"name": "features"}
+    encoder: dict[str, Any]  # what made the context: {"name": "random", ...} or "features"
     card: dict[str, Any]  # data, metrics, versions: whatever a reader of the file should know
 
     def __post_init__(self) -> None:
@@ -203,9 +201,12 @@ class ImageToBrain:
     ) -> BrainSignals:
         """Signals as single recordings would be, noise included: `trials` for each image.
 
-        Parameters ---------- images : path, folder, list of paths or PIL images, pixel array, or
-        features (n, d), (n, l, d) trials : k sampler, steps : as `samplers.sample`; by default the
-        recipe's. guidance : classifier-free guidance; needs a model trained with `drop_context`.
+        Parameters
+        ----------
+        images : path, folder, list of paths or PIL images, pixels, or features (n, d), (n, l, d)
+        trials : k
+        sampler, steps : as `samplers.sample`; by default the recipe's.
+        guidance : classifier-free guidance; needs a model trained with `drop_context`.
         seed : the noise of each trial is a function of (seed, image, trial), whatever the batches.
         batch_size : trials denoised at once; bounds memory.
 
