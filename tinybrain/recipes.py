@@ -3,18 +3,15 @@
 `paper` is Sections 3.4, 3.5 and 4.2. `tinybrain` differs where something measurable is gained:
 
 - v-prediction on a schedule with zero terminal SNR (Salimans & Ho 2022; Lin et al. 2023): at the
-last
-  timestep the network is asked for the signal given nothing but the image, so the diffusion model
-  contains the regressor E[y0 | image], one evaluation away;
+  last timestep the network is asked for the signal given nothing but the image, so the diffusion
+  model contains the regressor E[y0 | image], one evaluation away;
 - residual diffusion (Mardani et al. 2023): the U-Net models what ridge regression leaves over. On
-training
-  images that is the leave-one-out residual, which has the size that new images will show;
-- signals standardised per sensor, context per feature, so that neither optimiser nor noise schedule
-  depends on units;
+  training images that is the leave-one-out residual, which has the size that new images will show;
+- signals standardised per sensor, context per feature, so that neither optimiser nor noise
+  schedule depends on units;
 - an average of the weights (Karras et al. 2024), timesteps spread evenly over each batch (Kingma
-et al.
-  2021), the condition sometimes dropped (Ho & Salimans 2022), the condition's mean watched on
-  concepts held out: the training loss keeps falling long after a network has begun to memorise.
+  et al. 2021), the condition sometimes dropped (Ho & Salimans 2022), the condition's mean watched
+  on concepts held out: the training loss keeps falling long after a network has begun to memorise.
 """
 
 from __future__ import annotations
