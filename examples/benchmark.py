@@ -14,6 +14,7 @@ Needs diffusers.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import statistics
 import subprocess
@@ -145,9 +146,8 @@ def alone(args: argparse.Namespace) -> None:
     """Print the growth of the peak resident memory by two rounds of one job, MiB."""
     name, job = args.alone
     bench = Bench(args)
-    models = build(args, bench.device)
-    model = models.pop(name)
-    models.clear()
+    model = build(args, bench.device)[name]
+    ctypes.CDLL(None).malloc_trim(0)  # what building both has freed goes back to the system
     with open("/proc/self/clear_refs", "w") as reset:
         reset.write("5")  # forget the peak of building both
     before = resident("VmRSS")

@@ -81,10 +81,12 @@ def test_outputs_and_gradients_equal_diffusers(size, tokens, batch, dtype):
         (either * weight).sum().backward()
     assert gap(answer.detach(), wanted.detach()) < bound
     gradients = {name: p.grad for name, p in theirs.named_parameters()}
-    gradients = dict(unet_from_diffusers(gradients, SMALL).named_parameters())  # under our names
-    floor = 0.1 * max(float(g.detach().norm()) for g in gradients.values())  # below: rounding
+    gradients = unet_from_diffusers(gradients, SMALL).state_dict()  # under our names
+    # Far below the largest, a gradient is rounding; more so at 1 x 1, where the group norms of the
+    # narrow levels see one number each, answer 0 whatever it is, and let no true gradient through.
+    floor = (0.1 if size == (1, 1) else 0.01) * max(float(p.norm()) for p in gradients.values())
     for name, p in ours.named_parameters():
-        theirs_there = gradients[name].detach()
+        theirs_there = gradients[name]
         mine = torch.zeros_like(p) if p.grad is None else p.grad
         assert (mine - theirs_there).norm() < bound * max(float(theirs_there.norm()), floor), name
 

@@ -29,6 +29,8 @@ import torch.nn.functional as F
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
+from .upsample import upsample
+
 CONDITIONINGS = ("cross_attention", "addition", "concatenation")
 
 
@@ -344,6 +346,6 @@ class UNet2D(nn.Module):
                 x = residual(torch.cat([x, skips.pop()], dim=1), time)
                 x = transformer(x, next(layers)) if transformer else x
             if level.resample:
-                x = level.resample(F.interpolate(x, size=skips[-1].shape[2:], mode="nearest"))
+                x = upsample(x, level.resample, skips[-1].shape[2:])
 
         return self.conv_out(F.silu(self.norm_out(x)))
