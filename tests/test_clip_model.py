@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from tinybrain.clip import CLIP, DEMO_VISION, VisionConfig, random_clip
-from tinybrain.clip.model import Transformer
+from tinybrain.clip.model import DEMO_TEXT, TextConfig, Transformer
 
 TINY = VisionConfig(image_size=28, patch_size=14, width=32, layers=2, heads=4, embed_dim=24)
 OPENAI_NAMES = {  # of a tower with one block
@@ -137,13 +137,13 @@ def test_pooled_is_the_class_token_and_normalising_keeps_directions():
 def test_masked_tokens_are_not_seen():
     # The text tower of CLIP masks what comes later: nothing may leak backwards.
     torch.manual_seed(0)
-    transformer = Transformer(width=16, layers=3, heads=2)
+    transformer = Transformer(TextConfig(width=16, layers=3, heads=2))
     for block in transformer.resblocks:
         nn.init.normal_(block.attn.in_proj_weight)
-    mask = torch.full((6, 6), -torch.inf).triu(1)
     x = seeded(2, 6, 16)
     changed = torch.cat([x[:, :4], seeded(2, 2, 16, seed=1)], dim=1)
-    torch.testing.assert_close(transformer(x, mask)[:, :4], transformer(changed, mask)[:, :4])
+    ours, others = transformer(x, causal=True), transformer(changed, causal=True)
+    torch.testing.assert_close(ours[:, :4], others[:, :4])
     assert (transformer(x)[:, :4] - transformer(changed)[:, :4]).abs().max() > 1e-3
 
 
@@ -222,3 +222,46 @@ def test_colours_can_be_read_back_from_the_demo_tower():
     guess = z[200:] @ z[:200].T @ torch.linalg.solve(gram, colours[:200])
     unexplained = (guess - colours[200:]).square().sum() / colours[200:].square().sum()
     assert unexplained < 0.1
+
+
+# -------------------------------------------------------------------------------------------------
+# Text
+
+
+def test_text_is_read_to_its_end_and_no_further():
+    clip = random_clip(TINY, text=replace(DEMO_TEXT, width=32, heads=4, embed_dim=24))
+    ids = torch.randint(0, 500, (3, 77), generator=torch.Generator().manual_seed(0))
+    ids[:, 0], ids[0, 5], ids[1, 76], ids[2, 30] = 512, 513, 513, 513
+    z = clip.encode_text(ids)
+    assert z.shape == (3, 24) and z.isfinite().all()
+    torch.testing.assert_close(clip.encode_text(ids[:1, :6]), z[:1])
+    changed = ids.clone()
+    changed[0, 6:], changed[2, 4] = 0, 7
+    again = clip.encode_text(changed)
+    torch.testing.assert_close(again[:2], z[:2])
+    assert (again[2] - z[2]).abs().max() > 1e-4
+    unit = clip.encode_text(ids, normalize=True)
+    torch.testing.assert_close(unit.norm(dim=1), torch.ones(3))
+
+
+def test_text_that_does_not_fit_is_refused():
+    clip = random_clip(TINY, text=replace(DEMO_TEXT, width=32, heads=4, embed_dim=24))
+    ids = torch.tensor([[512, 1, 513]])
+    for bad in (ids[0], ids.float(), ids + 1, ids.repeat(1, 30), ids[:, :0]):
+        with pytest.raises(ValueError, match=r"this tower takes whole numbers below 514"):
+            clip.encode_text(bad)
+    with pytest.raises(ValueError, match="without a text tower"):
+        random_clip(TINY).encode_text(ids)
+
+
+def test_random_text_tower_does_not_change_the_image_tower():
+    both = random_clip(TINY, seed=5, text=replace(DEMO_TEXT, embed_dim=24)).state_dict()
+    alone = random_clip(TINY, seed=5).state_dict()
+    assert all(torch.equal(both[name], alone[name]) for name in alone)
+    assert torch.equal(both["text_projection"], random_clip(
+        TINY, seed=5, text=replace(DEMO_TEXT, embed_dim=24)).state_dict()["text_projection"])
+
+
+def test_towers_of_two_spaces_are_refused():
+    with pytest.raises(ValueError, match="embed in 24 and 256"):
+        CLIP(TINY, DEMO_TEXT)

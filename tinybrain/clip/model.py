@@ -1,4 +1,4 @@
-"""CLIP's image tower: a vision transformer that turns an image into one vector, or one per patch.
+"""CLIP: two transformers that turn images and sentences into vectors of one space.
 
 Radford et al. 2021 (arXiv 2103.00020, Section 2.4), on the transformer of Dosovitskiy et al. 2021
 (arXiv 2010.11929, equations 1 to 4):
@@ -9,12 +9,20 @@ Radford et al. 2021 (arXiv 2103.00020, Section 2.4), on the transformer of Dosov
 
     attention = softmax(q k^T / sqrt(width / heads)) v,   mlp(x) = c_proj(QuickGELU(c_fc(x)))
 
+The text tower has the same blocks, but no token sees a later one, and its answer is taken at the
+token that ends the sentence, the first to have seen it all:
+
+    z = ln_final(x) text_projection                              x after the blocks, from
+    x = token_embedding[ids] + positions
+
 Parameters have the names of OpenAI's files (visual.conv1.weight, ...), which so load strictly.
-Shapes: b batch, s pixels on a side, l tokens (1 + patches), d width.
+Shapes: b batch, s pixels on a side, l tokens (1 + patches, or those of a text), d width.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -33,17 +41,47 @@ class VisionConfig:
     layers: int = 24
     heads: int = 16
     embed_dim: int = 768
+    activation: str = "quick_gelu"  # or "gelu", in some of open_clip's models
 
     def __post_init__(self) -> None:
-        if any(not isinstance(size, int) or size < 1 for size in vars(self).values()):
-            raise ValueError(f"{self}: sizes are whole numbers from 1 up")
-        if self.image_size % self.patch_size or self.width % self.heads:
-            raise ValueError(f"{self}: patch_size must divide image_size, and heads width")
+        _check_sizes(self)
+        if self.image_size % self.patch_size:
+            raise ValueError(f"{self}: patch_size must divide image_size")
 
     @property
     def tokens(self) -> int:
         """The class token and one per patch."""
         return 1 + (self.image_size // self.patch_size) ** 2
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """Sizes of a text tower; the defaults are those that belong to ViT-L/14."""
+
+    vocabulary: int = 49_408
+    context: int = 77  # tokens, with start and end
+    width: int = 768
+    layers: int = 12
+    heads: int = 12
+    embed_dim: int = 768
+    activation: str = "quick_gelu"
+
+    def __post_init__(self) -> None:
+        _check_sizes(self)
+
+
+def _check_sizes(config: VisionConfig | TextConfig) -> None:
+    sizes = [size for name, size in vars(config).items() if name != "activation"]
+    if any(not isinstance(size, int) or size < 1 for size in sizes):
+        raise ValueError(f"{config}: sizes are whole numbers from 1 up")
+    if config.width % config.heads:
+        raise ValueError(f"{config}: heads must divide width")
+    if config.activation not in ACTIVATIONS:
+        raise ValueError(f"{config}: activation is one of {', '.join(ACTIVATIONS)}")
+
+
+# Which of the two it is stands in no weight; with the wrong one features are silently others.
+ACTIVATIONS = {"quick_gelu": lambda x: x * torch.sigmoid(1.702 * x), "gelu": F.gelu}
 
 
 class Attention(nn.Module):
@@ -56,51 +94,54 @@ class Attention(nn.Module):
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
         self.out_proj = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, causal: bool = False) -> Tensor:
         qkv = F.linear(x, self.in_proj_weight, self.in_proj_bias)  # (b, l, 3 d)
         q, k, v = rearrange(qkv, "b l (three h c) -> three b h l c", three=3, h=self.heads)
-        x = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)  # (b, h, l, c)
+        x = F.scaled_dot_product_attention(q, k, v, is_causal=causal)  # (b, h, l, c)
         return self.out_proj(rearrange(x, "b h l c -> b l (h c)"))  # (b, l, d)
 
 
 class MLP(nn.Module):
     """Two layers, four times as wide in between, (b, l, d) -> (b, l, d)."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, activation: str) -> None:
         super().__init__()
+        self.activation = ACTIVATIONS[activation]
         self.c_fc = nn.Linear(width, 4 * width)
         self.c_proj = nn.Linear(4 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.c_fc(x)
-        return self.c_proj(x * torch.sigmoid(1.702 * x))  # not GELU: silently other features
+        return self.c_proj(self.activation(self.c_fc(x)))
 
 
 class Block(nn.Module):
     """One pre-norm transformer block, (b, l, d) -> (b, l, d)."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, activation: str) -> None:
         super().__init__()
         self.ln_1 = nn.LayerNorm(width)
         self.attn = Attention(width, heads)
         self.ln_2 = nn.LayerNorm(width)
-        self.mlp = MLP(width)
+        self.mlp = MLP(width, activation)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        x = x + self.attn(self.ln_1(x), mask)
+    def forward(self, x: Tensor, causal: bool = False) -> Tensor:
+        x = x + self.attn(self.ln_1(x), causal)
         return x + self.mlp(self.ln_2(x))
 
 
 class Transformer(nn.Module):
-    """Blocks in a row; `mask` (l, l) is added to the attention logits (None: all see all)."""
+    """The blocks of a tower; `causal`: no token sees a later one."""
 
-    def __init__(self, width: int, layers: int, heads: int) -> None:
+    def __init__(self, config: VisionConfig | TextConfig) -> None:
         super().__init__()
-        self.resblocks = nn.ModuleList(Block(width, heads) for _ in range(layers))
+        width, heads = config.width, config.heads
+        self.resblocks = nn.ModuleList(
+            Block(width, heads, config.activation) for _ in range(config.layers)
+        )
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, causal: bool = False) -> Tensor:
         for block in self.resblocks:
-            x = block(x, mask)
+            x = block(x, causal)
         return x
 
 
@@ -115,7 +156,7 @@ class VisionTransformer(nn.Module):
         self.class_embedding = nn.Parameter(torch.zeros(width))
         self.positional_embedding = nn.Parameter(torch.zeros(config.tokens, width))
         self.ln_pre = nn.LayerNorm(width)
-        self.transformer = Transformer(width, config.layers, config.heads)
+        self.transformer = Transformer(config)
         self.ln_post = nn.LayerNorm(width)
         self.proj = nn.Parameter(torch.zeros(width, config.embed_dim))
 
@@ -136,11 +177,25 @@ class VisionTransformer(nn.Module):
 
 
 class CLIP(nn.Module):
-    """CLIP. Its towers share one space of embeddings; here stands the image tower, `visual`."""
+    """CLIP: the image tower `visual` and, where a `text` config is given, the text tower.
 
-    def __init__(self, vision: VisionConfig) -> None:
+    The text tower's parameters are this module's own, as in OpenAI's files.
+    """
+
+    def __init__(self, vision: VisionConfig, text: TextConfig | None = None) -> None:
         super().__init__()
         self.visual = VisionTransformer(vision)
+        self.text = text
+        if text is None:
+            return
+        if text.embed_dim != vision.embed_dim:
+            raise ValueError(f"the towers embed in {vision.embed_dim} and {text.embed_dim} numbers")
+        self.token_embedding = nn.Embedding(text.vocabulary, text.width)
+        self.positional_embedding = nn.Parameter(torch.zeros(text.context, text.width))
+        self.transformer = Transformer(text)
+        self.ln_final = nn.LayerNorm(text.width)
+        self.text_projection = nn.Parameter(torch.zeros(text.width, text.embed_dim))
+        self.logit_scale = nn.Parameter(torch.zeros(()))  # of the contrastive loss; unused here
 
     def encode_image(
         self, pixels: Tensor, tokens: bool = False, *, normalize: bool = False
@@ -163,41 +218,86 @@ class CLIP(nn.Module):
         z = self.visual(pixels, tokens)
         return F.normalize(z, dim=-1) if normalize else z
 
+    def encode_text(self, ids: Tensor, *, normalize: bool = False) -> Tensor:
+        """Embed texts.
+
+        Parameters
+        ----------
+        ids : Tensor (b, l) of whole numbers, l up to the tower's `context`
+            From `Tokenizer.encode`: start, text, end, and then anything. The end is the highest id.
+        normalize : bool
+            Scale each vector to unit length.
+
+        Returns
+        -------
+        Tensor, (b, embed_dim)
+
+        Raises
+        ------
+        ValueError
+            This CLIP has no text tower, or the ids are not its.
+        """
+        if self.text is None:
+            raise ValueError("this CLIP was made without a text tower: it encodes images only")
+        whole = ids.ndim == 2 and not ids.is_floating_point() and ids.numel() > 0
+        if not whole or ids.shape[1] > self.text.context or int(ids.max()) >= self.text.vocabulary:
+            raise ValueError(
+                f"ids are {ids.dtype} {tuple(ids.shape)}; this tower takes whole numbers below "
+                f"{self.text.vocabulary}, (b, up to {self.text.context})"
+            )
+        end = ids.argmax(dim=1)                                                # (b,)
+        ids = ids[:, : int(end.max()) + 1]  # what follows the end is not seen by it
+        x = self.token_embedding(ids) + self.positional_embedding[: ids.shape[1]]  # (b, l, d)
+        x = self.transformer(x, causal=True)
+        last = x[torch.arange(len(x), device=x.device), end]                   # (b, d)
+        z = self.ln_final(last) @ self.text_projection
+        return F.normalize(z, dim=-1) if normalize else z
+
 
 # For the demo and the tests. A random tower keeps more of an image (what ridge reads back from it:
 # lightness, colours, texture) with small patches and many heads; more layers only cost time.
 DEMO_VISION = VisionConfig(64, patch_size=8, width=256, layers=2, heads=16, embed_dim=256)
+DEMO_TEXT = TextConfig(vocabulary=514, context=77, width=256, layers=2, heads=16, embed_dim=256)
 
 
-def random_clip(config: VisionConfig, seed: int = 0) -> CLIP:
+def random_clip(vision: VisionConfig, seed: int = 0, text: TextConfig | None = None) -> CLIP:
     """CLIP with random weights, the same for a seed on every machine, in eval mode, not trainable.
 
     Source: the initialisation in OpenAI's public code. It gives these standard deviations for the
     text blocks and leaves the image blocks to torch's defaults; here both take the former.
     """
     with torch.device("meta"):  # so that torch's global generator is not drawn from
-        clip = CLIP(config)
+        clip = CLIP(vision, text)
     clip.to_empty(device="cpu").requires_grad_(False)
     for name, parameter in clip.named_parameters():
         if parameter.ndim == 1:  # biases; and the only vectors called weight scale the norms
             nn.init.constant_(parameter, float(name.endswith("weight")))
-    _draw(clip.visual, torch.Generator().manual_seed(seed))
-    return clip.eval()
+    generator = torch.Generator().manual_seed(seed)
 
-
-def _draw(visual: VisionTransformer, generator: torch.Generator) -> None:
     def normal(parameter: Tensor, std: float) -> None:
         # torch's float32 normals differ in their last bits between processors, float64's do not.
         z = torch.randn(parameter.shape, dtype=torch.float64, device="cpu", generator=generator)
         parameter.copy_(std * z)
 
-    width = visual.config.width**-0.5
-    depth = (2 * visual.config.layers) ** -0.5  # two branches a block add to the residual stream
+    visual, width = clip.visual, vision.width**-0.5
     normal(visual.conv1.weight, (3 * visual.conv1.weight[0].numel()) ** -0.5)
     normal(visual.class_embedding, width)
     normal(visual.positional_embedding, width)
     normal(visual.proj, width)
-    for block in visual.transformer.resblocks:
+    _draw_blocks(visual.transformer, normal, vision)
+    if text is not None:
+        normal(clip.token_embedding.weight, 0.02)
+        normal(clip.positional_embedding, 0.01)
+        normal(clip.text_projection, text.width**-0.5)
+        clip.logit_scale.fill_(math.log(1 / 0.07))
+        _draw_blocks(clip.transformer, normal, text)
+    return clip.eval()
+
+
+def _draw_blocks(tower: Transformer, normal: Callable, config: VisionConfig | TextConfig) -> None:
+    width = config.width**-0.5
+    depth = (2 * config.layers) ** -0.5  # two branches a block add to the residual stream
+    for block in tower.resblocks:
         normal(block.attn.in_proj_weight, width)
         normal(block.attn.out_proj.weight, width * depth)
         normal(block.mlp.c_fc.weight, width * 2**-0.5)
