@@ -158,7 +158,7 @@ def test_pixels_of_another_size_are_refused():
     ("sizes", "match"),
     [
         ({"image_size": 30}, "patch_size must divide image_size"),
-        ({"heads": 5}, "heads width"),
+        ({"heads": 5}, "heads must divide width"),
         ({"layers": 0}, "whole numbers from 1 up"),
         ({"width": 32.0}, "whole numbers from 1 up"),
     ],
