@@ -2,10 +2,12 @@
 """Train tinybrain on THINGS-EEG2, judge it beside its baselines, draw what it does.
 
     python examples/train_eeg.py                       the embedded demo, minutes on a CPU
-    python examples/train_eeg.py --data FOLDER --subject 1 --features FOLDER
+    python examples/train_eeg.py --data FOLDER --subject 1
     python examples/train_eeg.py --data FOLDER --subject 1 --features FOLDER --recipe paper
 
-With --data the network, epochs and batch size are the paper's (Section 4.2: a GPU is wanted);
+CLIP features come from --features, or are made: of ViT-L/14, downloaded once, unless --clip says
+otherwise. --context text or image+text tells the network the concept's name, or a caption. With
+--data the network, epochs and batch size are the paper's (Section 4.2: a GPU is wanted);
 --small takes the demo's. The run folder holds model.pt, report.md, report.json, log.csv and the
 figures. Ctrl-C stops after the step under way; the same command continues.
 """
@@ -16,13 +18,25 @@ import argparse
 import sys
 import time
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import torch
 
 from tinybrain import features, figures, report, topography
-from tinybrain.clip.model import DEMO_VISION, VisionConfig, random_clip
-from tinybrain.pipeline import ImageToBrain, random_encoder
+from tinybrain.clip import weights
+from tinybrain.clip.download import file_sha256
+from tinybrain.clip.model import DEMO_TEXT, DEMO_VISION, TextConfig, VisionConfig
+from tinybrain.encoder import (
+    CONTEXTS,
+    TEMPLATE,
+    Encoder,
+    encode_captions,
+    random_encoder,
+    read_captions,
+)
+from tinybrain.feature_store import FeatureStore, build
+from tinybrain.pipeline import ImageToBrain
 from tinybrain.recipes import RECIPES
 from tinybrain.things import EEG2, make_demo
 from tinybrain.things.demo import read_truth
@@ -33,6 +47,7 @@ from tinybrain.unet import CONDITIONINGS, UNetConfig
 # The paper's network, an eighth as wide; fewer and larger steps.
 SMALL = {"channels": (16, 32, 64, 64), "layers_per_block": 1, "heads": 4, "groups": 8}
 SMALL_RUN = {"epochs": 4, "lr": 1e-3}
+SPLITS = {"train": "training", "test": "test"}  # folders of kept features
 
 
 def arguments() -> argparse.Namespace:
@@ -42,13 +57,15 @@ def arguments() -> argparse.Namespace:
     what = cli.add_argument_group("data")
     what.add_argument("--data", type=Path, help="a THINGS-EEG2 folder; without it, the demo")
     what.add_argument("--subject", type=int, default=1)
-    what.add_argument(
-        "--features", type=Path, help="folder of clip_feature_maps_*.npy, as NICE has"
-    )
-    what.add_argument(
-        "--clip", choices=("random", "random-small"), help="encode the images by a tower of random "
-        "weights, ViT-L/14 or a small one: for trying, where there are no CLIP features",
-    )
+    told = cli.add_argument_group("what the network is told")
+    told.add_argument("--context", choices=CONTEXTS, default="image")
+    told.add_argument("--features", type=Path, help="folder of clip_feature_maps_*.npy as NICE has "
+                      "them, or of what encode_images.py wrote")
+    told.add_argument("--clip", help="weights: ViT-L/14, a file or a folder; or random or "
+                      "random-small, a tower that has learned nothing, for trying without")
+    told.add_argument("--tokens", action="store_true", help="all tokens of an image, not one")
+    told.add_argument("--template", default=TEMPLATE, help="of a caption: %(default)s")
+    told.add_argument("--captions", type=Path, help="table with the columns image and caption")
     how = cli.add_argument_group("model and training")
     how.add_argument("--recipe", choices=sorted(RECIPES), default="tinybrain")
     how.add_argument("--small", action="store_true", help="the demo's network, epochs and tower")
@@ -126,25 +143,63 @@ def settings(args: argparse.Namespace, context_dim: int):
     return recipe, config
 
 
-def contexts(args: argparse.Namespace, train, test, device):
-    """What made the contexts, and the contexts (n, l, d) of training and test images."""
+def contexts(args: argparse.Namespace, train, test, device: torch.device):
+    """What makes the contexts, and the contexts (n, l, d) of training and test images."""
+    encoder = choose_encoder(args)
+    clip = cache(encoder.load_clip)  # loaded only if something is left to encode
+    both = []
+    for split, data in (("train", train), ("test", test)):
+        parts = []
+        if encoder.sees:
+            parts.append(image_tokens(args, encoder, clip, data, split, device))
+        if encoder.reads:
+            table = args.captions and read_captions(args.captions, data.images)
+            captions = table or encoder.captions(data.concepts)
+            parts.append(
+                encode_captions(clip().to(device), captions, unit_length=encoder.unit_length)
+            )
+        both.append(torch.cat(parts, dim=1))
     if args.features:
-        found = [features.find_features(args.features, split) for split in ("train", "test")]
-        rows = (len(train.images), len(test.images))
-        both = [features.read_features(path, n) for path, n in zip(found, rows)]
-        return {"name": "features", "source": found[0].name}, both
-    small = args.small or not args.data or args.clip == "random-small"
-    if args.data and not (args.clip or args.small):
-        sys.exit(
-            "no CLIP features: give --features FOLDER with clip_feature_maps_training.npy and "
-            "clip_feature_maps_test.npy (NICE's format), or --clip random to try without"
-        )
-    vision = DEMO_VISION if small else VisionConfig()
-    print("encoding images by CLIP's tower with random weights: it sees, but has learned nothing")
-    clip = random_clip(vision, seed=0).to(device)
+        encoder = replace(encoder, tokens=both[0].shape[1] > 2)
+    print(f"context {tuple(both[0].shape[1:])}: {encoder.describe()}")
+    return encoder, both
+
+
+def choose_encoder(args: argparse.Namespace) -> Encoder:
+    """The encoder that the arguments name."""
+    told = {"context": args.context, "template": args.template, "tokens": args.tokens}
+    if args.features and not args.clip:
+        if args.context != "image":
+            sys.exit(f"--context {args.context} and --features: give --clip too, to read the words")
+        return Encoder("features", source=str(args.features))
+    small = args.clip == "random-small" or args.clip is None and (args.small or not args.data)
+    if small or args.clip == "random":
+        vision, text = (DEMO_VISION, DEMO_TEXT) if small else (VisionConfig(), TextConfig(514))
+        return replace(random_encoder(vision, context=args.context, text=text), **told)
+    name = args.clip or "ViT-L/14"
+    sha256 = file_sha256(weights.locate(name))
+    return Encoder("clip", weights=name, sha256=sha256, unit_length=True, **told)
+
+
+def image_tokens(args: argparse.Namespace, encoder, clip, data, split: str, device) -> torch.Tensor:
+    """The image's part of the context: from files, or encoded and, unless in seconds, kept."""
     show = sys.stderr.isatty()
-    both = [features.encode(clip, d.images, device=device, progress=show) for d in (train, test)]
-    return random_encoder(vision), both
+    if args.features:
+        kept = args.features / SPLITS[split]
+        if not (kept / "features.json").exists():
+            found = features.find_features(args.features, split)
+            return features.read_features(found, len(data.images))
+        store = FeatureStore.open(kept)
+    elif encoder.name == "random":
+        return features.encode(
+            clip(), data.images, tokens=encoder.tokens, device=device, progress=show
+        )
+    else:
+        store = build(
+            Path("runs") / "features" / SPLITS[split], data.images, clip,
+            weights=weights.locate(encoder.weights), tokens=encoder.tokens, device=device, progress=show,
+        )
+    return torch.from_numpy(store.features[store.rows(data.images)])
 
 
 def draw(folder: Path, model, log, references, train, test, context_test, result) -> dict[str, str]:

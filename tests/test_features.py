@@ -75,13 +75,13 @@ def test_next_images_are_decoded_meanwhile_and_no_more_than_two_batches(clip, mo
     images, ahead = Watched(photos(40)), []
     forward = clip.encode_image
 
-    def slow(pixels, tokens, normalize):
+    def slow(pixels, tokens):
         for _ in range(200):  # as long as it may take for the decoders to do all they may
             threading.Event().wait(0.005)
             if images.asked >= min(39, 4 * len(ahead) + 11):
                 break
         ahead.append(images.asked - 4 * len(ahead) - 3)  # beyond the batch being encoded
-        return forward(pixels, tokens, normalize=normalize)
+        return forward(pixels, tokens)
 
     monkeypatch.setattr(clip, "encode_image", slow)
     encode(clip, images, batch_size=4)

@@ -12,6 +12,7 @@ import torch
 
 from tinybrain import train
 from tinybrain.baselines import fit_ridge
+from tinybrain.encoder import Encoder
 from tinybrain.pipeline import ImageToBrain, seeded
 from tinybrain.recipes import PAPER, TINYBRAIN
 from tinybrain.unet import UNetConfig
@@ -39,7 +40,7 @@ def prepared(base=TINYBRAIN, **changes):
     recipe = dataclasses.replace(base, **{**QUICK, **changes})
     data, context = recording()
     model, y0 = ImageToBrain.prepare(
-        recipe, CONFIG, data, context, {"name": "features", "source": "test"}
+        recipe, CONFIG, data, context, Encoder("features", source="test")
     )
     return model, y0, context, train.hold_out(data.concepts, recipe.heldout, recipe.seed)
 

@@ -22,15 +22,18 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.hub import tqdm
+from torch.nn import functional as F
 
 from .clip.image import normalize, square
-from .clip.model import CLIP
+from .clip.model import CLIP, VisionConfig
 
 DECODERS = min(16, os.cpu_count() or 1)  # threads; PIL lets go of the interpreter while it works
 NAMES = {
     "train": re.compile(r"clip_feature_maps_train(ing)?\.npy", re.IGNORECASE),
     "test": re.compile(r"clip_feature_maps_test\.npy", re.IGNORECASE),
 }
+PRECISIONS = ("float32", "bf16")
+SLICE = 16 << 20  # bytes of the largest activation of one forward on a CPU, see `_forward`
 KINDS = {b"PK": "a zip archive (torch or npz)", b"\x80": "a pickle", b"\x89HDF": "HDF5"}
 
 
@@ -45,6 +48,7 @@ def encode(
     tokens: bool = False,
     unit_length: bool = False,
     batch_size: int = 64,
+    precision: str = "float32",
     device: str | torch.device | None = None,
     progress: bool = False,
 ) -> Tensor:
@@ -60,7 +64,9 @@ def encode(
     unit_length : bool
         Scale each vector to unit length, as those in NICE's files are.
     batch_size : int
-        Images per forward. Besides the result, three batches of pixels are held at most.
+        Images per batch. Besides the result, three batches of pixels are held at most.
+    precision : "float32" or "bf16"
+        bf16: matrix products in bfloat16 (autocast), the rest and the result in float32.
     device : str or torch.device, optional
         Where to compute; `clip` is moved there. By default it stays where it is.
     progress : bool
@@ -80,18 +86,54 @@ def encode(
         raise TypeError(f"encode takes a list of images, not {type(images).__name__}")
     if not images or batch_size < 1:
         raise ValueError(f"encode: {len(images)} images by {batch_size}; wanted at least 1 by 1")
-    vision = clip.visual.config
-    weight = clip.to(device).visual.conv1.weight if device else clip.visual.conv1.weight
+    vision = clip.to(device).visual.config if device else clip.visual.config
     features = torch.empty(len(images), vision.tokens if tokens else 1, vision.embed_dim)
     start = 0
-    with torch.no_grad(), tqdm(total=len(images), unit="image", disable=not progress) as bar:
-        for batch in _squares(images, vision.image_size, batch_size):
-            pixels = normalize(batch.to(weight.device)).to(weight.dtype)  # (b, 3, s, s)
-            z = clip.encode_image(pixels, tokens, normalize=unit_length)
-            features[start : start + len(z)] = z if tokens else z[:, None]  # (b, l, d)
+    with tqdm(total=len(images), unit="image", disable=not progress) as bar:
+        for z in encode_batches(clip, images, tokens, unit_length, batch_size, precision):
+            features[start : start + len(z)] = z  # (b, l, d)
             start += len(z)
             bar.update(len(z))
     return features
+
+
+def encode_batches(
+    clip: CLIP,
+    images: Sequence,
+    tokens: bool = False,
+    unit_length: bool = False,
+    batch_size: int = 64,
+    precision: str = "float32",
+) -> Iterator[Tensor]:
+    """What `encode` puts together, batch by batch: (b, l, d) float32 on the CPU."""
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision is one of {', '.join(PRECISIONS)}, not {precision!r}")
+    for batch in _squares(images, clip.visual.config.image_size, batch_size):
+        z = _forward(clip, batch, tokens, precision)
+        yield F.normalize(z, dim=-1) if unit_length else z
+
+
+@torch.no_grad()
+def _forward(clip: CLIP, batch: Tensor, tokens: bool, precision: str) -> Tensor:
+    """Features (b, l, d) of pixels (b, 3, s, s) uint8.
+
+    On a CPU a few images at a time: beyond some 32 MB the C library fetches each activation from
+    fresh pages, and a tenth of the time goes by clearing them.
+    """
+    weight = clip.visual.conv1.weight
+    at_once = _images_per_forward(clip.visual.config) if weight.device.type == "cpu" else len(batch)
+    answers = []
+    for part in batch.split(at_once):
+        pixels = normalize(part.to(weight.device)).to(weight.dtype)  # (b, 3, s, s)
+        with torch.autocast(weight.device.type, torch.bfloat16, enabled=precision == "bf16"):
+            answers.append(clip.encode_image(pixels, tokens))
+    z = torch.cat(answers).float().cpu()
+    return z if tokens else z[:, None]  # (b, l, d)
+
+
+def _images_per_forward(vision: VisionConfig) -> int:
+    largest = 4 * vision.tokens * 4 * vision.width  # bytes of one image between an MLP's layers
+    return max(1, SLICE // largest)
 
 
 def _squares(images: Sequence, size: int, batch_size: int) -> Iterator[Tensor]:

@@ -21,15 +21,16 @@ import torch
 from einops import rearrange
 from torch import Generator, Tensor
 
-from . import checkpoint, features, samplers
+from . import checkpoint, samplers
 from .baselines import Ridge, fit_ridge
-from .clip.model import CLIP, VisionConfig, random_clip
+from .clip.model import CLIP
+from .encoder import Encoder
 from .recipes import Recipe
 from .signals import BrainSignals
-from .things.images import list_images
 from .unet import Memory, UNet2D, UNetConfig
 
 Images = str | Path | Sequence | np.ndarray | Tensor
+Captions = str | Sequence[str] | None
 
 
 def seeded(*key: int) -> Generator:
@@ -74,21 +75,19 @@ class ImageToBrain:
     times: np.ndarray
     kind: str
     unit: str
-    encoder: dict[str, Any]  # what made the context: {"name": "random", ...} or "features"
+    encoder: Encoder  # what made the context
     card: dict[str, Any]  # data, metrics, versions: whatever a reader of the file should know
 
     def __post_init__(self) -> None:
         self.ddpm = self.recipe.ddpm()
-        self.clip: CLIP | None = None
-        if self.encoder["name"] == "random":
-            self.clip = random_clip(VisionConfig(**self.encoder["vision"]), self.encoder["seed"])
+        self._clip: CLIP | None = None
 
     # ---------------------------------------------------------------------------------------------
     # Fitting all but the network
 
     @classmethod
     def prepare(
-        cls, recipe: Recipe, config: UNetConfig, recording, context: Tensor, encoder: dict[str, Any]
+        cls, recipe: Recipe, config: UNetConfig, recording, context: Tensor, encoder: Encoder
     ) -> tuple[ImageToBrain, Tensor]:
         """An untrained model and what its network should learn.
 
@@ -98,7 +97,7 @@ class ImageToBrain:
         recording : `things.EEG2` or anything with its fields; `signals` (n, h, w)
         context : Tensor (n, l, d)
             Raw features of every row of the recording.
-        encoder : what made the context.
+        encoder : what made it.
 
         Returns
         -------
@@ -110,7 +109,7 @@ class ImageToBrain:
         signals = torch.from_numpy(recording.signals)                          # (n, h, w)
         ridge, base = None, torch.zeros(1)
         if recipe.residual:
-            ridge, base = fit_ridge(features.pooled(context), signals)
+            ridge, base = fit_ridge(encoder.pooled(context), signals)
         y0 = signals - base
         offset, scale = torch.zeros(y0.shape[1]), torch.ones(y0.shape[1])
         mean, spread = torch.zeros(context.shape[2]), torch.ones(context.shape[2])
@@ -129,6 +128,17 @@ class ImageToBrain:
     # Generating
 
     @property
+    def clip(self) -> CLIP:
+        """The image encoder, read or drawn when it is first needed; may be set."""
+        if self._clip is None:
+            self._clip = self.encoder.load_clip()
+        return self._clip
+
+    @clip.setter
+    def clip(self, clip: CLIP) -> None:
+        self._clip = clip
+
+    @property
     def device(self) -> torch.device:
         return next(self.unet.parameters()).device
 
@@ -142,35 +152,26 @@ class ImageToBrain:
         return Denoiser(self.unet.eval(), self.recipe.bf16)
 
     def to(self, device: str | torch.device) -> ImageToBrain:
-        """Move the networks; signals always come back to the CPU."""
+        """Move the network; signals always come back to the CPU."""
         self.unet.to(device)
-        if self.clip is not None:
-            self.clip.to(device)
         return self
 
-    def encode(self, images: Images, *, progress: bool = False) -> Tensor:
-        """Context (n, l, d) of a path, a folder, paths, PIL images, pixel arrays or features.
+    def encode(
+        self, images: Images | None = None, captions: Captions = None, *, progress: bool = False
+    ) -> Tensor:
+        """Context (n, l, d) of what `Encoder.encode` takes, or of features, which are checked.
 
         Raises
         ------
         ValueError
-            If images are given to a model trained on precomputed features, or the features have
-            another width than the model's.
+            As `Encoder.encode` and `Encoder.load_clip`; or the features have another width.
         """
         if isinstance(images, (np.ndarray, Tensor)) and _is_floating(images):
             context = torch.as_tensor(images, dtype=torch.float32)
             context = rearrange(context, "n d -> n 1 d") if context.ndim == 2 else context
-        elif self.clip is None:
-            raise ValueError(
-                f"this model was trained on features from a file ({self.encoder.get('source')}) "
-                "and holds no image encoder: pass features (n, d) or (n, l, d) made the same way"
-            )
         else:
-            if isinstance(images, (str, Path)) or not isinstance(images, Sequence):
-                images = list_images(images) if isinstance(images, (str, Path)) else [images]
-            context = features.encode(
-                self.clip, images, tokens=self.encoder["tokens"], device=self.device,
-                progress=progress,
+            context = self.encoder.encode(
+                self.clip, images, captions, device=self.device, progress=progress
             )
         wanted = len(self.context_mean)
         if context.ndim != 3 or context.shape[2] != wanted:
@@ -184,7 +185,7 @@ class ImageToBrain:
         """What the network adds to: the ridge prediction, or zero. (n, h, w), signal units."""
         if self.ridge is None:
             return torch.zeros(len(context), *self.shape)
-        return self.ridge.predict(features.pooled(context))
+        return self.ridge.predict(self.encoder.pooled(context))
 
     def condition(self, context: Tensor) -> Tensor:
         """The context as the network sees it (n, l, d), on its device."""
@@ -195,9 +196,9 @@ class ImageToBrain:
         return base + self.offset[:, None] + self.scale[:, None] * y0.float().cpu()
 
     def generate(
-        self, images: Images, trials: int = 1, *, sampler: str | None = None,
-        steps: int | None = None, guidance: float = 1.0, seed: int = 0, batch_size: int = 64,
-        progress: bool = False,
+        self, images: Images | None = None, trials: int = 1, *, captions: Captions = None,
+        sampler: str | None = None, steps: int | None = None, guidance: float = 1.0, seed: int = 0,
+        batch_size: int = 64, progress: bool = False,
     ) -> BrainSignals:
         """Signals as single recordings would be, noise included: `trials` for each image.
 
@@ -205,6 +206,7 @@ class ImageToBrain:
         ----------
         images : path, folder, list of paths or PIL images, pixels, or features (n, d), (n, l, d)
         trials : k
+        captions : one per image, for a model that reads; `encoder.captions` makes them of concepts
         sampler, steps : as `samplers.sample`; by default the recipe's.
         guidance : classifier-free guidance; needs a model trained with `drop_context`.
         seed : the noise of each trial is a function of (seed, image, trial), whatever the batches.
@@ -224,7 +226,7 @@ class ImageToBrain:
                 f"guidance {guidance} needs a model that has seen the null context; this one was "
                 "trained with drop_context=0"
             )
-        context = self.encode(images, progress=progress)
+        context = self.encode(images, captions, progress=progress)
         base, condition = self.base(context), self.condition(context)
         rows = [(image, trial) for image in range(len(context)) for trial in range(trials)]
         steps = steps or (self.recipe.sampling_steps if sampler is None else None)
@@ -241,7 +243,10 @@ class ImageToBrain:
         data = rearrange(torch.cat(parts), "(n k) h w -> n k h w", k=trials)
         return self._signals(data)
 
-    def mean(self, images: Images, *, draws: int = 8, batch_size: int = 64) -> BrainSignals:
+    def mean(
+        self, images: Images | None = None, *, captions: Captions = None, draws: int = 8,
+        batch_size: int = 64,
+    ) -> BrainSignals:
         """The expected signal E[signal | image], by evaluating the network once, at pure noise.
 
         A network trained for a finite time lets a little of that noise through; the answers to
@@ -252,7 +257,7 @@ class ImageToBrain:
         ValueError
             If the recipe has no zero terminal SNR (`samplers.conditional_mean`).
         """
-        context = self.encode(images)
+        context = self.encode(images, captions)
         base, condition = self.base(context), self.condition(context)
         parts = []
         for start in range(0, len(context), batch_size):
@@ -264,14 +269,15 @@ class ImageToBrain:
         return self._signals(rearrange(torch.cat(parts), "n h w -> n 1 h w"))
 
     def denoise_steps(
-        self, image: Images, *, sampler: str | None = None, steps: int | None = None, seed: int = 0
+        self, image: Images | None = None, *, captions: Captions = None,
+        sampler: str | None = None, steps: int | None = None, seed: int = 0,
     ) -> Iterator[tuple[int, Tensor]]:
         """Watch one signal appear: (t, y_t (h, w) in signal units), from noise to t = -1.
 
         What the network adds to, `base` and `offset`, counts by sqrt(alpha_bar_t), as all of the
         signal does in `DDPM.q_sample`: at the first step there is nothing but noise.
         """
-        context = self.encode(image)[:1]
+        context = self.encode(image, captions)[:1]
         base, condition = self.base(context), self.condition(context)
         walk = getattr(samplers, sampler or self.recipe.sampler)(
             self.ddpm, self.denoiser(), condition, self.shape,
@@ -298,7 +304,7 @@ class ImageToBrain:
             "times": [float(time) for time in self.times],
             "kind": self.kind,
             "unit": self.unit,
-            "encoder": self.encoder,
+            "encoder": asdict(self.encoder),
             "ridge": self.ridge.state() if self.ridge else None,
             **{name: getattr(self, name).clone() for name in SCALING},
             "unet": self.unet.state_dict(),
@@ -324,17 +330,13 @@ class ImageToBrain:
             **{name: content[name] for name in SCALING},
             sensors=tuple(content["sensors"]),
             times=np.array(content["times"]),
-            **{name: content[name] for name in ("kind", "unit", "encoder", "card")},
+            encoder=checkpoint.config_from_dict(Encoder, content["encoder"]),
+            **{name: content[name] for name in ("kind", "unit", "card")},
         )
         return model.to(device)
 
 
 SCALING = ("offset", "scale", "context_mean", "context_scale")
-
-
-def random_encoder(vision: VisionConfig, seed: int = 0, tokens: bool = False) -> dict[str, Any]:
-    """An `encoder` entry: CLIP's image tower with random weights; it sees, but has not learned."""
-    return {"name": "random", "vision": asdict(vision), "seed": seed, "tokens": tokens}
 
 
 def first_weights(config: UNetConfig, seed: int) -> UNet2D:

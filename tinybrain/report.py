@@ -20,10 +20,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from . import baselines, features, metrics
+from . import baselines, metrics
+from .attention import cross_attention_maps
 from .checkpoint import config_to_dict
+from .encoder import Encoder
 from .files import write_text
-from .pipeline import ImageToBrain
+from .pipeline import ImageToBrain, seeded
 
 # Table 1 of the paper: THINGS-EEG2 within subject, subject: (MSE, PCC). The axes of its PCC are
 # not stated.
@@ -69,12 +71,12 @@ def evaluate(
     target = test.signals.mean(axis=1, dtype=np.float64)                       # (n, h, w)
     learned = torch.from_numpy(train.signals)
     erp = np.broadcast_to(baselines.mean_erp(learned).numpy(), target.shape)
-    ridge, _ = baselines.fit_ridge(features.pooled(context_train), learned)
+    ridge, _ = baselines.fit_ridge(model.encoder.pooled(context_train), learned)
     samples = model.generate(context_test, trials, seed=seed, progress=progress).data
     guesses = {
         "zero": np.zeros_like(target),
         "mean ERP": erp,
-        "ridge": ridge.predict(features.pooled(context_test)).numpy(),
+        "ridge": ridge.predict(model.encoder.pooled(context_test)).numpy(),
         "one sample": samples[:, 0],
         f"mean of {trials} samples": samples.mean(axis=1),
         "conditional mean": None,
@@ -103,7 +105,8 @@ def evaluate(
         "repeats": {"train": train.repeats, "test": test.repeats},
         "shape": model.shape,
         "unit": model.unit,
-        "encoder": model.encoder,
+        "encoder": asdict(model.encoder),
+        "attention": attention_to_words(model, context_test),
         "recipe": config_to_dict(model.recipe),
         "unet": config_to_dict(model.unet.config),
         "parameters": sum(p.numel() for p in model.unet.parameters()),
@@ -129,6 +132,21 @@ def score(
         "r2": metrics.r2(guess, target, erp),
         **{kind: metrics.pcc(guess, target, kind) for kind in metrics.KINDS},
     }
+
+
+def attention_to_words(model: ImageToBrain, context: torch.Tensor) -> dict[str, float] | None:
+    """How much of the cross-attention the words get, beside the image, on the first 16 contexts.
+
+    Asked at the last timestep, of pure noise. None where it is not a question.
+    """
+    if model.encoder.context != "image+text" or "cross" not in model.unet.config.conditioning:
+        return None
+    condition = model.condition(context[:16])
+    y_t = torch.randn(len(condition), 1, *model.shape, generator=seeded(0, 0)).to(model.device)
+    t = torch.full((len(condition),), model.ddpm.steps - 1, device=model.device)
+    maps = cross_attention_maps(model.unet.eval(), y_t, t, condition)
+    share = torch.cat([weights[..., -1].flatten() for weights in maps])
+    return {"mean": float(share.mean()), "least": float(share.min()), "most": float(share.max())}
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -175,12 +193,7 @@ def verdict(report: dict[str, Any]) -> str:
 
 def to_markdown(report: dict[str, Any], figures: dict[str, str]) -> str:
     """The report as a page; `figures` are file names by caption."""
-    repeats, recipe, encoder = report["repeats"], report["recipe"], report["encoder"]
-    source = {
-        "random": "CLIP's image tower with random weights: it sees colours and shapes, but has "
-        "learned nothing; with the trained weights results will differ",
-        "features": f"features from {encoder.get('source')}",
-    }[encoder["name"]]
+    repeats, recipe, encoder = report["repeats"], report["recipe"], Encoder(**report["encoder"])
     lines = [
         "# tinybrain report", "", verdict(report), "", table(report["rows"]), "",
         f"MSE in {report['unit']}² over images, sensors and time points, against the mean of the "
@@ -201,11 +214,19 @@ def to_markdown(report: dict[str, Any], figures: dict[str, str]) -> str:
             "\nThis recipe has no conditional mean: its last timestep is not pure noise "
             "(no zero terminal SNR)."
         )
+    attention = []
+    if report["attention"]:
+        mean, least, most = (report["attention"][name] for name in ("mean", "least", "most"))
+        attention = [
+            f"- attention to the words, not the image: {mean:.2f} on average over layers, heads "
+            f"and positions, {least:.2f} to {most:.2f}"
+        ]
     lines += [
         "", "## What was run", "",
         f"- training: {report['data']['train']}",
         f"- test: {report['data']['test']}",
-        f"- context: {source}",
+        f"- context: {encoder.describe()}",
+        *attention,
         f"- recipe {recipe['name']}: {recipe['prediction']}-prediction, {recipe['schedule']} "
         f"schedule{' with zero terminal SNR' if recipe['zero_terminal_snr'] else ''}, "
         f"{'ridge residual, ' if recipe['residual'] else ''}at most {recipe['epochs']} epochs of "

@@ -32,6 +32,7 @@ from torch import Tensor
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)  # of the images OpenAI trained on: R, G, B
 STD = (0.26862954, 0.26130258, 0.27577711)
+RULES = 1  # goes up when the pixels that come out change; features kept on disk say theirs
 MAX_ASPECT = 1000  # a longer strip would fill gigabytes once its short side is `size`
 
 

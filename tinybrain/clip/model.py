@@ -22,13 +22,15 @@ Shapes: b batch, s pixels on a side, l tokens (1 + patches, or those of a text),
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from .tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -186,6 +188,7 @@ class CLIP(nn.Module):
         super().__init__()
         self.visual = VisionTransformer(vision)
         self.text = text
+        self.tokenizer: Tokenizer | None = None  # by default CLIP's own, once it is needed
         if text is None:
             return
         if text.embed_dim != vision.embed_dim:
@@ -218,15 +221,20 @@ class CLIP(nn.Module):
         z = self.visual(pixels, tokens)
         return F.normalize(z, dim=-1) if normalize else z
 
-    def encode_text(self, ids: Tensor, *, normalize: bool = False) -> Tensor:
+    def encode_text(
+        self, texts: str | Sequence[str] | Tensor, *, normalize: bool = False,
+        truncate: bool = False,
+    ) -> Tensor:
         """Embed texts.
 
         Parameters
         ----------
-        ids : Tensor (b, l) of whole numbers, l up to the tower's `context`
-            From `Tokenizer.encode`: start, text, end, and then anything. The end is the highest id.
+        texts : str, sequence of str, or Tensor (b, l) of token ids
+            Ids are those of `Tokenizer.encode`: start, text, end (the highest id), then anything.
         normalize : bool
             Scale each vector to unit length.
+        truncate : bool
+            Cut a text that is longer than the tower's `context` instead of refusing it.
 
         Returns
         -------
@@ -235,10 +243,15 @@ class CLIP(nn.Module):
         Raises
         ------
         ValueError
-            This CLIP has no text tower, or the ids are not its.
+            This CLIP has no text tower; a text is too long; or the ids are not this tower's.
         """
         if self.text is None:
             raise ValueError("this CLIP was made without a text tower: it encodes images only")
+        ids = texts
+        if not isinstance(texts, Tensor):
+            self.tokenizer = self.tokenizer or Tokenizer.load()
+            ids = self.tokenizer.encode(texts, context=self.text.context, truncate=truncate)
+            ids = ids.to(self.text_projection.device)
         whole = ids.ndim == 2 and not ids.is_floating_point() and ids.numel() > 0
         if not whole or ids.shape[1] > self.text.context or int(ids.max()) >= self.text.vocabulary:
             raise ValueError(

@@ -53,7 +53,7 @@ class ImageTable:
     source: str
 
 
-def image_table(root: str | Path, split: str, rows: int) -> ImageTable:
+def image_table(root: str | Path, split: str, rows: int | None = None) -> ImageTable:
     """Find the image of each row of a recording.
 
     Parameters
@@ -61,8 +61,8 @@ def image_table(root: str | Path, split: str, rows: int) -> ImageTable:
     root : str or Path
         The THINGS folder, or a folder inside it: the image set is looked for there and above.
     split : "train" or "test"
-    rows : int
-        How many images the recording has.
+    rows : int, optional
+        How many images the recording has; not checked without it.
 
     Raises
     ------
@@ -79,7 +79,7 @@ def image_table(root: str | Path, split: str, rows: int) -> ImageTable:
     else:
         names, where = _read_names(metadata, split), metadata
         table = _look_up(names, folder, metadata, split)
-    if len(table.paths) != rows:
+    if rows is not None and len(table.paths) != rows:
         raise ValueError(
             f"{where}: {len(table.paths)} {split} images, but the recording has {rows} rows; "
             "wanted one image a row: are both from the same data set and split?"

@@ -1,0 +1,118 @@
+#!/usr/bin/env python3
+"""CLIP features of images, kept in a folder: made once, continued after a stop.
+
+    python examples/encode_images.py PHOTOS --out FEATURES
+    python examples/encode_images.py THINGS --out FEATURES --nice
+    python examples/encode_images.py PHOTOS --out FEATURES --weights ViT-L-14.pt --tokens
+
+PHOTOS is a folder, searched with its subfolders, or a list of files. THINGS is a folder with
+Image_set in it: its training and test images go to FEATURES/training and FEATURES/test, one row
+per image in the order of image_metadata.npy, which is that of the recordings' rows. With --nice
+the same rows are also written to FEATURES/clip_feature_maps_training.npy and ..._test.npy, the
+files that train_eeg.py --features takes.
+
+FEATURES holds features.npy, (images, tokens, width) float32, and features.json, which says what
+made them. The same command continues after Ctrl-C, a crash or a broken image; once all is there it
+only looks for images that have changed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from tinybrain.clip import weights
+from tinybrain.clip.model import DEMO_VISION, VisionConfig, random_clip
+from tinybrain.feature_store import FeatureStore, build
+from tinybrain.features import PRECISIONS
+from tinybrain.files import write_atomically
+from tinybrain.things.images import IMAGE_SET, SPLIT_FOLDER, image_table, list_images, visible
+from tinybrain.train import pick_device
+
+SPLITS = {"training": "train", "test": "test"}
+
+
+def arguments() -> argparse.Namespace:
+    cli = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    cli.add_argument("images", type=Path, nargs="+", help="a folder, files, or a THINGS folder")
+    cli.add_argument("--out", type=Path, required=True, help="folder of the features")
+    tower = cli.add_mutually_exclusive_group()
+    tower.add_argument("--weights", default="ViT-L/14", help="a known name (fetched) or a file")
+    tower.add_argument("--random", type=int, metavar="SEED", help="ViT-L/14 of random weights")
+    tower.add_argument("--random-small", type=int, metavar="SEED", help="a small tower of them")
+    cli.add_argument("--tokens", action="store_true", help="all 257 tokens, not the class token")
+    cli.add_argument("--no-unit-length", action="store_true", help="leave the vectors' lengths")
+    cli.add_argument("--nice", action="store_true", help="also write files in the form of NICE")
+    cli.add_argument("--precision", choices=PRECISIONS, default="float32")
+    cli.add_argument("--batch-size", type=int, default=64)
+    cli.add_argument("--device", help="cpu, cuda, cuda:1 ...; by default a GPU if there is one")
+    return cli.parse_args()
+
+
+def main() -> None:
+    args = arguments()
+    if args.nice and (args.tokens or args.no_unit_length or not is_things(args.images)):
+        sys.exit("--nice: NICE's files hold the class token, of unit length, of a THINGS image set")
+    clip, identity = tower(args)
+    if is_things(args.images):
+        for name, split in SPLITS.items():
+            paths = image_table(args.images[0], split).paths
+            store = encode(args, args.out / name, paths, paths[0].parents[1], clip, identity)
+            if args.nice:
+                write_nice(store, args.out / f"clip_feature_maps_{name}.npy")
+    else:
+        root = args.images[0] if len(args.images) == 1 and args.images[0].is_dir() else None
+        encode(args, args.out, list_images(args.images), root, clip, identity)
+
+
+def is_things(images: list[Path]) -> bool:
+    patterns = (IMAGE_SET, *SPLIT_FOLDER.values())
+    inside = visible(images[0]) if len(images) == 1 else []
+    return any(pattern.fullmatch(path.name) for path in inside for pattern in patterns)
+
+
+def tower(args: argparse.Namespace):
+    """A function that loads CLIP, and what tells its weights from others."""
+    if args.random is not None:
+        seed = args.random
+        return lambda: random_clip(VisionConfig(), seed), {"random": "ViT-L/14", "seed": seed}
+    if args.random_small is not None:
+        seed = args.random_small
+        return lambda: random_clip(DEMO_VISION, seed), {"random": "small", "seed": seed}
+    path = weights.locate(args.weights)
+    return lambda: weights.load(path), path
+
+
+def encode(args: argparse.Namespace, out: Path, paths, root, clip, identity) -> FeatureStore:
+    began = time.monotonic()
+    store = build(
+        out, paths, clip, weights=identity, root=root, tokens=args.tokens,
+        unit_length=not args.no_unit_length, batch_size=args.batch_size, precision=args.precision,
+        device=args.device or pick_device(), progress=sys.stderr.isatty(),
+    )
+    seconds = time.monotonic() - began
+    n, tokens, width = store.features.shape
+    rate = f", {store.encoded / seconds:.1f} images per second" if store.encoded else ""
+    print(f"{n} rows of {tokens} x {width}, {store.encoded} encoded in {seconds:.1f} s{rate}: "
+          f"{out / 'features.npy'}")
+    return store
+
+
+def write_nice(store: FeatureStore, path: Path) -> None:
+    write_atomically(path, lambda file: np.save(file, store.features))
+    print(f"{len(store.features)} rows in the form of NICE: {path}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("encode_images.py: stopped; the same command continues")
+    except (ValueError, OSError) as problem:
+        sys.exit(f"encode_images.py: {problem}")

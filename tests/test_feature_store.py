@@ -1,0 +1,437 @@
+"""Features of a set of images on disk: made once, continued after any stop, never stale."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tinybrain.clip import DEMO_VISION, VisionConfig, random_clip
+from tinybrain.feature_store import FeatureStore, build
+from tinybrain.features import encode, find_features, read_features
+
+TINY = VisionConfig(image_size=16, patch_size=8, width=32, layers=1, heads=4, embed_dim=24)
+SPLIT = {"training": "train", "test": "test"}
+ROOT = Path(__file__).parents[1]
+HERE = {"cwd": ROOT, "env": {**os.environ, "PYTHONPATH": str(ROOT)}}  # this tree is run
+SEED = {"random": "tiny", "seed": 0}
+
+
+def photo(path, seed, size=(30, 20)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+    os.utime(path, ns=(0, seed * 10**9))  # a time of change that no clock's coarseness can hide
+    return path
+
+
+@pytest.fixture
+def images(tmp_path):
+    return [photo(tmp_path / f"set/{i // 4:05d}_c/{i:02d}.png", i) for i in range(7)]
+
+
+class Tower:
+    """Loads the tiny tower, counting how often, and how many images it has encoded."""
+
+    def __init__(self, seed=0):
+        self.loads, self.encoded, self.seed = 0, 0, seed
+
+    def __call__(self):
+        self.loads += 1
+        clip = random_clip(TINY, self.seed)
+        forward = clip.encode_image
+
+        def counting(pixels, tokens=False):
+            self.encoded += len(pixels)
+            return forward(pixels, tokens)
+
+        clip.encode_image = counting
+        return clip
+
+
+def make(folder, images, tower=None, **how):
+    return build(folder, images, tower or Tower(), **{"weights": SEED, "batch_size": 2, **how})
+
+
+def refuse(*_, **__):
+    raise AssertionError("the tower was loaded")
+
+
+# -------------------------------------------------------------------------------------------------
+# What is made
+
+
+@pytest.mark.parametrize("tokens", [False, True])
+@pytest.mark.parametrize("unit_length", [False, True])
+def test_rows_are_those_of_encode(tmp_path, images, tokens, unit_length):
+    how = {"tokens": tokens, "unit_length": unit_length}
+    store = make(tmp_path / "store", images, batch_size=3, **how)
+    wanted = encode(random_clip(TINY), images, batch_size=3, **how).numpy()
+    np.testing.assert_array_equal(store.features, wanted)
+    assert store.features.shape == (7, 5 if tokens else 1, 24) and store.encoded == 7
+    assert store.names[5] == "00001_c/05.png" and store.weights == SEED
+    plain = np.load(tmp_path / "store/features.npy", mmap_mode="r")
+    assert plain.dtype == np.float32 and plain.flags.c_contiguous
+    np.testing.assert_array_equal(plain, wanted)
+    np.testing.assert_array_equal(read_features(tmp_path / "store/features.npy", 7), wanted)
+    assert sorted(os.listdir(tmp_path / "store")) == ["features.json", "features.npy", "lock"]
+
+
+def test_description_says_what_made_the_features(tmp_path, images):
+    make(tmp_path / "store", tmp_path / "set", tokens=True)
+    about = json.loads((tmp_path / "store/features.json").read_text())
+    assert about["format"] == "tinybrain features" and about["version"] == 1
+    assert about["weights"] == SEED and about["tower"]["image_size"] == 16
+    assert about["tokens"] is True and about["unit_length"] is True
+    assert about["precision"] == "float32" and "clip.image" in about["preprocessing"]
+    seen = images[5].stat()
+    assert about["images"]["00001_c/05.png"] == [seen.st_size, seen.st_mtime_ns]
+
+
+def test_bf16_is_near_float32_and_kept_as_float32(tmp_path, images):
+    exact = make(tmp_path / "exact", images).features
+    store = make(tmp_path / "store", images, precision="bf16")
+    assert store.features.dtype == np.float32
+    assert 0 < np.abs(store.features - exact).max() < 0.02
+    np.testing.assert_allclose(np.linalg.norm(store.features, axis=2), 1, rtol=1e-6)
+
+
+def test_rows_are_found_by_name_and_by_path(tmp_path, images):
+    store = make(tmp_path / "store", images)
+    assert store.row("00001_c/04.png") == store.row(images[4]) == 4
+    elsewhere = [Path("/mnt/things") / path.relative_to(tmp_path) for path in images[::-1]]
+    np.testing.assert_array_equal(store.rows(elsewhere), range(6, -1, -1))
+    with pytest.raises(ValueError, match=r"no features of 04\.png; one .*00000_c/00\.png"):
+        store.row("04.png")
+
+
+# -------------------------------------------------------------------------------------------------
+# Asked again
+
+
+def test_asked_again_nothing_is_loaded_or_written(tmp_path, images):
+    make(tmp_path / "store", images)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "store").iterdir()}
+    store = make(tmp_path / "store", images, refuse)
+    assert store.encoded == 0 and len(store.features) == 7
+    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "store").iterdir()}
+
+
+def test_only_changed_and_new_images_are_encoded(tmp_path, images):
+    old = np.array(make(tmp_path / "store", images).features)
+    photo(images[2], 50)
+    new = photo(tmp_path / "set/00000_c/005.png", 51)
+    wanted = [new, *images[1:]]  # the first is gone
+    store = make(tmp_path / "store", wanted, tower := Tower())
+    assert tower.encoded == store.encoded == 2
+    np.testing.assert_array_equal(store.features[[1, 3, 4, 5, 6]], old[[1, 3, 4, 5, 6]])
+    np.testing.assert_array_equal(store.features, make(tmp_path / "other", wanted).features)
+    assert store.names[0] == "00000_c/005.png" and "00000_c/00.png" not in store.names
+
+
+@pytest.mark.parametrize("what", ["bytes", "mtime"])
+def test_either_sign_of_change_counts(tmp_path, images, what):
+    make(tmp_path / "store", images)
+    seen = images[3].stat()
+    if what == "bytes":
+        images[3].write_bytes(images[3].read_bytes() + b"\0")
+    os.utime(images[3], ns=(0, seen.st_mtime_ns + (what == "mtime")))
+    assert make(tmp_path / "store", images).encoded == 1
+
+
+def test_order_and_removal_need_no_tower(tmp_path, images):
+    old = np.array(make(tmp_path / "store", images).features)
+    store = make(tmp_path / "store", images[::-2], refuse)
+    np.testing.assert_array_equal(store.features, old[::-2])
+
+
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [("weights", {"weights": {"random": "tiny", "seed": 1}, "tower": Tower(1)}),
+     ("tokens", {"tokens": True}), ("unit_length", {"unit_length": False}),
+     ("precision", {"precision": "bf16"}),
+     ("tower", {"tower": random_clip(VisionConfig(16, 8, 32, 1, 2, 24))})],
+)  # fmt: skip
+def test_other_settings_encode_all_anew_and_say_so(tmp_path, images, name, how):
+    old = np.array(make(tmp_path / "store", images).features)
+    with pytest.warns(UserWarning, match=rf"store: {name} changed: all 7 images"):
+        store = make(tmp_path / "store", images, **how)
+    assert store.encoded == 7 and not np.array_equal(store.features, old)
+
+
+def test_other_preprocessing_is_noticed(tmp_path, images, monkeypatch):
+    make(tmp_path / "store", images)
+    monkeypatch.setattr("tinybrain.feature_store.RULES", 99)
+    with pytest.warns(UserWarning, match="preprocessing changed"):
+        assert make(tmp_path / "store", images).encoded == 7
+
+
+def test_old_features_stay_until_new_ones_are_complete(tmp_path, images):
+    old = np.array(make(tmp_path / "store", images).features)
+    good = images[5].read_bytes()
+    images[5].write_bytes(good[:50])
+    with pytest.warns(UserWarning), pytest.raises(ValueError, match=r"05\.png is trunc.*4 of 7"):
+        make(tmp_path / "store", images, tokens=True)
+    np.testing.assert_array_equal(FeatureStore.open(tmp_path / "store").features, old)
+
+
+def test_touched_weights_are_hashed_once_and_nothing_is_encoded(tmp_path, images, monkeypatch):
+    weights, hashed = tmp_path / "w.pt", []
+    weights.write_bytes(b"weights")
+    make(tmp_path / "store", images, weights=weights)
+    monkeypatch.setattr("tinybrain.feature_store.file_sha256", lambda p: hashed.append(p) or known)
+    known = FeatureStore.open(tmp_path / "store").weights["sha256"]
+    assert len(known) == 64
+    make(tmp_path / "store", images, refuse, weights=weights)
+    assert not hashed
+    os.utime(weights, ns=(0, 1))
+    make(tmp_path / "store", images, refuse, weights=weights)
+    make(tmp_path / "store", images, refuse, weights=weights)
+    assert hashed == [weights]
+    os.utime(weights, ns=(0, 2))
+    monkeypatch.setattr("tinybrain.feature_store.file_sha256", lambda path: "of another content")
+    with pytest.warns(UserWarning, match="weights changed"):
+        make(tmp_path / "store", images, weights=weights)
+
+
+def test_a_loader_of_another_tower_is_refused(tmp_path, images):
+    make(tmp_path / "store", images)
+    photo(images[0], 60)
+    with pytest.raises(ValueError, match=r"the tower is .*'heads': 2.*'heads': 4"):
+        make(tmp_path / "store", images, lambda: random_clip(VisionConfig(16, 8, 32, 1, 2, 24)))
+
+
+# -------------------------------------------------------------------------------------------------
+# Stopped
+
+CHILD = """
+import sys, time, tinybrain.features as features
+from tests.test_feature_store import TINY, SEED, random_clip, build
+forward = features._forward
+def slow(*args):
+    time.sleep(0.15)
+    return forward(*args)
+features._forward = slow
+build(sys.argv[1], sys.argv[2], random_clip(TINY), weights=SEED, batch_size=2)
+"""
+
+
+def start_child(tmp_path, marked):
+    """A process that builds, once it has `marked` rows on disk."""
+    command = [sys.executable, "-c", CHILD, tmp_path / "store", tmp_path / "set"]
+    child = subprocess.Popen(command, **HERE)
+    done, began = tmp_path / "store/unfinished/done", time.monotonic()
+    while not done.exists() or sum(done.read_bytes()) < marked:
+        assert child.poll() is None and time.monotonic() - began < 60
+        time.sleep(0.01)
+    return child
+
+
+def test_kill_9_loses_at_most_a_batch_and_others_are_kept_out_meanwhile(tmp_path, images):
+    child = start_child(tmp_path, 2)
+    try:
+        with pytest.raises(BlockingIOError, match="another process is building .*store"):
+            make(tmp_path / "store", tmp_path / "set", refuse)
+    finally:
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+    kept = sum((tmp_path / "store/unfinished/done").read_bytes())
+    assert 2 <= kept < 7
+    with pytest.raises(FileNotFoundError, match="not finished, build them again"):
+        FeatureStore.open(tmp_path / "store")
+    store = make(tmp_path / "store", tmp_path / "set", tower := Tower())
+    assert tower.encoded == store.encoded == 7 - kept
+    whole = make(tmp_path / "whole", tmp_path / "set")
+    assert (whole.folder / "features.npy").read_bytes() == (
+        store.folder / "features.npy"
+    ).read_bytes()
+
+
+class Killed(BaseException):
+    """Stands for a kill: no part of the library catches it."""
+
+
+def stop_at(monkeypatch, step):
+    """Raise Killed at the step-th call that changes the disk; returns the count of calls."""
+    count = [0]
+
+    def stopping(original):
+        def call(*args, **kwargs):
+            count[0] += 1
+            if count[0] == step:
+                raise Killed
+            return original(*args, **kwargs)
+
+        return call
+
+    for module, name in [
+        (os, "fsync"), (os, "replace"), (shutil, "rmtree"), (Path, "rename"), (Path, "mkdir"),
+        (np.lib.format, "open_memmap"), (np.memmap, "flush"),
+    ]:  # fmt: skip
+        monkeypatch.setattr(module, name, stopping(getattr(module, name)))
+    return count
+
+
+def changed_set(tmp_path, images):
+    """A finished store, an unfinished one of other images, and then other images again."""
+    store, old, how = tmp_path / "store", Tower(), {"root": tmp_path / "set", "batch_size": 1}
+    make(store, images[:3], **how)
+    bad = images[5].read_bytes()
+    images[5].write_bytes(b"broken")
+    with pytest.raises(ValueError, match="not an image"):
+        make(store, images, old, **how)
+    assert old.encoded == 2  # rows 3 and 4 of 7
+    images[5].write_bytes(bad)
+    photo(images[1], 70)
+    return [images[4], *images[:3], images[6]], how  # to encode: the changed one, and the last
+
+
+def test_a_stop_at_any_step_loses_at_most_a_batch(tmp_path, images, monkeypatch):
+    wanted, how = changed_set(tmp_path, images)
+    expected = np.array(make(tmp_path / "whole", wanted, **how).features)
+    step = calls = 0
+    while calls == step:  # else it came to its end
+        step += 1
+        store, tower = tmp_path / f"try{step}", Tower()
+        shutil.copytree(tmp_path / "store", store)
+        with monkeypatch.context() as patch, suppress(Killed):
+            count = stop_at(patch, step)
+            make(store, wanted, tower, **how)
+        calls = count[0]
+        left = FeatureStore.open(store)
+        assert len(left.features) == len(left.names) in (3, 5)
+        if len(left.names) == 5:
+            np.testing.assert_array_equal(left.features, expected)
+        np.testing.assert_array_equal(make(store, wanted, tower, **how).features, expected)
+        assert tower.encoded <= 3, f"stopped at step {step}"
+        assert not (store / "kept").exists()
+        assert not (store / "unfinished/features.npy").exists()
+    assert step > 12
+
+
+def test_a_broken_image_is_named_and_what_came_before_is_kept(tmp_path, images):
+    good = images[5].read_bytes()
+    images[5].write_bytes(good[:50])
+    with pytest.raises(ValueError, match=r"05\.png is truncated.*; 4 of 7 rows are kept: mend"):
+        make(tmp_path / "store", images)
+    images[5].write_bytes(good)
+    assert make(tmp_path / "store", images).encoded == 3
+    images[5].unlink()
+    with pytest.raises(FileNotFoundError, match=r"05\.png is not a file"):
+        make(tmp_path / "store", images)
+
+
+def test_features_that_are_no_numbers_are_not_kept(tmp_path, images):
+    clip = random_clip(TINY)
+    clip.visual.proj[0, 0] = float("nan")
+    with pytest.raises(ValueError, match=r"NaN .*00\.png on; 0 of 7 rows are kept"):
+        make(tmp_path / "store", images, clip)
+
+
+# -------------------------------------------------------------------------------------------------
+# Refused
+
+
+def test_lists_that_are_none_are_refused(tmp_path, images):
+    for wrong, error, match in [
+        ([], ValueError, "no images"),
+        ([*images, images[2]], ValueError, r"02\.png is listed twice"),
+        ([*images, tmp_path / "gone.png"], FileNotFoundError, r"gone\.png is not a file"),
+        ([Image.new("RGB", (9, 9))], TypeError, "of image files, not of a Image"),
+    ]:
+        with pytest.raises(error, match=match):
+            make(tmp_path / "store", wrong, refuse)
+    with pytest.raises(FileNotFoundError, match=r"04\.png is not a file below .*00000_c"):
+        make(tmp_path / "store", images, refuse, root=images[0].parent)
+    for how in ({"batch_size": 0}, {"precision": "half"}):
+        with pytest.raises(ValueError, match="wanted at least 1, and one of float32, bf16"):
+            make(tmp_path / "store", images, refuse, **how)
+    assert not (tmp_path / "store").exists()
+
+
+def test_folders_of_other_things_are_refused(tmp_path, images):
+    with pytest.raises(ValueError, match=r"holds 00000_c, 00001_c, and no features\.json"):
+        make(tmp_path / "set", images, refuse)
+    with pytest.raises(ValueError, match="is a file; features are kept in a folder"):
+        make(images[0], images, refuse)
+    for content, match in [("{}", "another kind"), ("{", "damaged"), ("[]", "another kind")]:
+        (tmp_path / "set/features.json").write_text(content)
+        with pytest.raises(ValueError, match=rf"features\.json is .*{match}"):
+            make(tmp_path / "set", images, refuse)
+    assert not (tmp_path / "set/unfinished").exists()
+    with pytest.raises(FileNotFoundError, match="nowhere holds no features"):
+        FeatureStore.open(tmp_path / "nowhere")
+
+
+def test_damaged_and_newer_stores_are_named(tmp_path, images):
+    make(tmp_path / "store", images)
+    array, about = tmp_path / "store/features.npy", tmp_path / "store/features.json"
+    whole = array.read_bytes()
+    for content in (whole[:-4], b"", None):
+        array.unlink() if content is None else array.write_bytes(content)
+        with pytest.raises(ValueError, match=r"features\.npy is missing or damaged.*build it agai"):
+            FeatureStore.open(tmp_path / "store")
+    np.save(array, np.zeros((6, 1, 24), np.float32))
+    with pytest.raises(ValueError, match=r"shape \(6, 1, 24\), features\.json says .*\(7, 1, 24\)"):
+        FeatureStore.open(tmp_path / "store")
+    about.write_text(json.dumps({**json.loads(about.read_text()), "version": 2}))
+    with pytest.raises(ValueError, match="has version 2, this tinybrain reads up to 1"):
+        FeatureStore.open(tmp_path / "store")
+
+
+# -------------------------------------------------------------------------------------------------
+# examples/encode_images.py
+
+
+def run_example(*args):
+    command = [sys.executable, "examples/encode_images.py", *map(str, args), "--random-small", "3"]
+    return subprocess.run(command, capture_output=True, text=True, check=False, **HERE)
+
+
+def things(root):
+    """A THINGS image set whose table has its own order."""
+    columns = {}
+    for split, folder, count in (("train", "training_images", 5), ("test", "test_images", 3)):
+        paths = [photo(root / f"Image_set/{folder}/{i % 2:05d}_c{i % 2}/{split}{i}.png", i)
+                 for i in range(count)][::-1]  # fmt: skip
+        columns[f"{split}_img_concepts"] = [path.parent.name for path in paths]
+        columns[f"{split}_img_files"] = [path.name for path in paths]
+    np.save(root / "Image_set/image_metadata.npy", columns, allow_pickle=True)
+
+
+def test_example_writes_the_files_of_nice_in_the_order_of_the_table(tmp_path):
+    things(tmp_path / "things")
+    out = tmp_path / "out"
+    done = run_example(tmp_path / "things", "--out", out, "--nice", "--batch-size", 2)
+    assert not done.returncode, done.stderr
+    for name, folder, count in (("training", "training_images", 5), ("test", "test_images", 3)):
+        nice = read_features(find_features(out, SPLIT[name]), count)
+        store = FeatureStore.open(out / name)
+        split = name.replace("ing", "")
+        rows = [f"{i % 2:05d}_c{i % 2}/{split}{i}.png" for i in range(count)][::-1]
+        assert list(store.names) == rows
+        paths = [tmp_path / "things/Image_set" / folder / row for row in rows]
+        wanted = encode(random_clip(DEMO_VISION, 3), paths, unit_length=True)
+        torch.testing.assert_close(nice, wanted, rtol=1e-5, atol=1e-6)
+        assert f"{count} rows of 1 x 256, {count} encoded" in done.stdout
+    again = run_example(tmp_path / "things", "--out", out)
+    assert "3 rows of 1 x 256, 0 encoded" in again.stdout
+
+
+def test_example_says_what_is_wrong(tmp_path, images):
+    bad = run_example(tmp_path / "set", "--out", tmp_path / "set", "--no-unit-length")
+    assert bad.returncode == 1 and "and no features.json of features" in bad.stderr
+    assert "Traceback" not in bad.stderr
+    bad = run_example(tmp_path / "set", "--out", tmp_path / "out", "--nice")
+    assert bad.returncode == 1 and "of a THINGS image set" in bad.stderr
