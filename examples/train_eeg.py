@@ -213,7 +213,8 @@ def draw(folder: Path, model, log, references, train, test, context_test, result
     )
     captions = {
         "Mean evoked response to the test images, recorded and generated": "evoked.png",
-        "Training: loss by timestep, and the conditional mean on held-out concepts": "loss.png",
+        "Training: loss by timestep" + ", and the conditional mean on held-out concepts"
+        * model.recipe.has_conditional_mean: "loss.png",
     }
     maps = {"Training": train.signals.mean(axis=0), "Test": real.mean(axis=0),
             "Generated": result.samples.mean(axis=(0, 1))}

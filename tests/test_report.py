@@ -110,3 +110,16 @@ def test_the_paper_s_value_stands_beside_the_paper_s_data_only(shape, subject, t
     assert not there or (last["mse"], last["pattern"]) == (0.200, 0.231)
     text = report.table(result.report["rows"])
     assert len({len(line) for line in text.splitlines()}) == 1  # aligned
+
+
+def test_a_single_sample_has_one_row_and_no_way_to_the_ceiling(evaluation):
+    *_, test, _ = evaluation
+    data, context = recording()
+    data.summary, data.repeats = "train of the test", 4
+    paper, *_ = prepared(PAPER, heldout=0.0)
+    one = report.evaluate(paper, data, context, test, context[:6], trials=1).report
+    assert [r["name"] for r in one["rows"]].count("one sample") == 1
+    assert not any("mean of" in r["name"] for r in one["rows"])
+    assert report.verdict(one).startswith("One sample: MSE")
+    assert "of the way" not in report.verdict(one)
+    assert "1 trial an image" in report.to_markdown(one, {})

@@ -2,7 +2,6 @@
 
 One style: recorded is blue, generated is vermilion (a pair that every kind of colour vision tells
 apart), baselines are grey. Each function writes its file whole or not at all and returns its path.
-
 Shapes: n images, k trials, h sensors, w time points. Times are seconds; axes show milliseconds.
 """
 
@@ -35,7 +34,7 @@ def plot_loss(
     """Draw how training went: its loss, and the conditional mean's error on held-out images.
 
     Left: the loss of each epoch, and of ten bins of the timestep from light (little noise) to dark.
-    Right: the MSE of the conditional mean on held-out images, the epoch kept, what it must beat.
+    Right, if measured: the conditional mean's MSE on held-out images, the epoch kept, baselines.
 
     Parameters
     ----------
@@ -51,11 +50,13 @@ def plot_loss(
     from matplotlib.figure import Figure
 
     table = _read_log(log)
-    figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
+    panels = 1 + bool(np.isfinite(table["heldout_mse"]).any())
+    figure = Figure(figsize=(WIDTH * panels / 2, 3.4), layout="constrained")
     figure.get_layout_engine().set(wspace=0.08)
-    left, right = figure.subplots(1, 2)
-    _draw_loss(left, table)
-    _draw_heldout(right, table, references, kept)
+    axes = figure.subplots(1, panels, squeeze=False)[0]
+    _draw_loss(axes[0], table)
+    if panels == 2:
+        _draw_heldout(axes[1], table, references, kept)
     return save_figure(figure, path)
 
 
@@ -83,10 +84,9 @@ def _draw_heldout(
     for value in levels.values():
         axes.axhline(value, color=GREY, lw=1, ls="--")
     axes.plot(epoch, mse, "o-", color=GENERATED, lw=2, ms=3)
-    if len(mse):
-        at = mse.argmin() if kept is None else np.flatnonzero(epoch == kept)[0]
-        axes.plot(epoch[at], mse[at], "o", mfc="none", mec="k", ms=10)
-        axes.annotate("kept", (epoch[at], mse[at]), (0, 9), textcoords="offset points", ha="center")
+    at = mse.argmin() if kept is None else np.flatnonzero(epoch == kept)[0]
+    axes.plot(epoch[at], mse[at], "o", mfc="none", mec="k", ms=10)
+    axes.annotate("kept", (epoch[at], mse[at]), (0, 9), textcoords="offset points", ha="center")
     axes.set(xlabel="epoch", ylabel="MSE of the conditional mean,\nheld-out images")
     _logarithmic(axes)
     free = -np.inf

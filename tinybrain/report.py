@@ -78,7 +78,7 @@ def evaluate(
         "mean ERP": erp,
         "ridge": ridge.predict(model.encoder.pooled(context_test)).numpy(),
         "one sample": samples[:, 0],
-        f"mean of {trials} samples": samples.mean(axis=1),
+        **({f"mean of {trials} samples": samples.mean(axis=1)} if trials > 1 else {}),
         "conditional mean": None,
     }
     if model.recipe.has_conditional_mean:
@@ -174,14 +174,15 @@ def number(value: float | None, column: str) -> str:
 def verdict(report: dict[str, Any]) -> str:
     """The findings in two sentences, computed from the rows."""
     mse = {row["name"]: row.get("mse") for row in report["rows"]}
-    best = "conditional mean" if mse["conditional mean"] else f"mean of {report['trials']} samples"
+    averaged = f"mean of {report['trials']} samples" if report["trials"] > 1 else "one sample"
+    best = "conditional mean" if mse["conditional mean"] else averaged
     erp, ridge = (mse[best] / mse[name] for name in ("mean ERP", "ridge"))
     text = (
         f"{best.capitalize()}: MSE {mse[best]:.4f}, {erp:.2f} x the mean ERP's "
         f"({'better' if erp < 1 else 'worse'}) and {ridge:.3f} x ridge's "
         f"({'better' if ridge < 1 else 'worse'})"
     )
-    if "noise ceiling" in mse:
+    if "noise ceiling" in mse and erp < 1:
         reach = (mse["mean ERP"] - mse[best]) / (mse["mean ERP"] - mse["noise ceiling"])
         text += f"; {reach:.0%} of the way from the mean ERP to the noise ceiling"
     ratios = list(report["sample_variance_ratio"].values())
@@ -235,8 +236,8 @@ def to_markdown(report: dict[str, Any], figures: dict[str, str]) -> str:
         f"- network: {report['parameters']:,} parameters, channels {report['unet']['channels']}, "
         f"{report['unet']['conditioning']}",
         f"- sampling: {recipe['sampler']}, {recipe['sampling_steps']} steps, {report['trials']} "
-        f"trials an image, seed {report['seed']}; device {report['device']}, "
-        f"torch {report['versions']['torch']}",
+        f"trial{'s' * (report['trials'] > 1)} an image, seed {report['seed']}; "
+        f"device {report['device']}, torch {report['versions']['torch']}",
         "",
     ]  # fmt: skip
     for caption, file in figures.items():

@@ -7,13 +7,12 @@ signal, cross-attention to the image, feed-forward. Section 3.3.2 is `CrossAtten
 
     Q = H_brain W_Q,  K = h_img W_K,  V = h_img W_V,  Attention = softmax(Q K^T / sqrt(d_k)) V
 
-The signal (sensors x time points) is treated as an image of one channel. Any height and width from
-1 up will do, because each upsampling goes to the size of the skip it is about to meet.
+The signal (sensors x time points) is an image of one channel, of any height and width from 1 up:
+each upsampling goes to the size of the skip it is about to meet.
 
 Letters: b batch, c channels, h sensors, w time points, p positions (h * w of a level), l context
-tokens, d width. Parts: Ronneberger et al. 2015 (U-Net), Ho et al. 2020 (time embedding, residual
-blocks), Vaswani et al. 2017 (attention), Shazeer 2020 (GEGLU), Rombach et al. 2022 (their
-arrangement).
+tokens, d width. Parts: Ronneberger et al. 2015 (U-Net), Ho et al. 2020 (time, residual blocks),
+Vaswani et al. 2017 (attention), Shazeer 2020 (GEGLU), Rombach et al. 2022 (arrangement).
 """
 
 from __future__ import annotations
