@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageCms
 
 from tinybrain.clip import image as clip_image
 from tinybrain.clip import preprocess
@@ -83,6 +83,60 @@ def test_square_is_cut_out_as_openai_s_reference_does(extra):
         assert_equal(preprocess(image, 32)[:, :, :-1], theirs[:, :, 1:])
 
 
+def theirs(image: Image.Image) -> torch.Tensor:
+    """transformers' processor as it is, its own crop and all."""
+    return torch.as_tensor(np.array(CLIPImageProcessor()(image)["pixel_values"][0]))
+
+
+def assert_equal_but_for_the_crop(ours: torch.Tensor, image: Image.Image) -> None:
+    """Equal; where the long side leaves 3, 7, 11, ... over, transformers' square is 1 pixel off."""
+    wanted = theirs(image)
+    if (224 * max(image.size) // min(image.size) - 224) % 4 == 3:
+        wide = image.width > image.height
+        ours, wanted = (ours[..., :-1], wanted[..., 1:]) if wide else (ours[:, :-1], wanted[:, 1:])
+    assert_equal(ours, wanted)
+
+
+def random_shapes(count):
+    rng = np.random.default_rng(0)
+    sides = np.exp(rng.uniform(0, np.log(900), (count, 2))).astype(int)
+    return [(int(w), int(h)) for w, h in sides if max(w, h) <= 12 * min(w, h)]
+
+
+@pytest.mark.parametrize("shape", [*random_shapes(60), (640, 427), (427, 640), (640, 390)])
+def test_equal_to_transformers_own_square_at_224(shape):
+    image = photo(*shape, seed=sum(shape))
+    assert_equal_but_for_the_crop(preprocess(image), image)
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode"),
+    [(kind, mode) for kind, modes in {
+        "JPEG": ("RGB", "L", "CMYK", "YCbCr"),
+        "PNG": ("RGB", "L", "P", "1"),
+        "GIF": ("RGB", "L", "P", "1"),
+        "WEBP": ("RGB", "L"),
+        "TIFF": ("RGB", "L", "P", "CMYK", "YCbCr", "LAB", "1"),
+        "BMP": ("RGB", "L", "P", "1"),
+        "PPM": ("RGB", "L", "1"),
+        "ICO": ("RGB",),
+    }.items() for mode in modes],
+)  # fmt: skip
+@pytest.mark.parametrize("shape", [(251, 180), (97, 230)])
+def test_files_of_every_kind_and_mode_equal_transformers(tmp_path, kind, mode, shape):
+    path = tmp_path / f"photo.{kind.lower()}"
+    image = photo(*shape)
+    (lab(image) if mode == "LAB" else image.convert(mode)).save(path, kind)
+    with Image.open(path) as image:
+        assert_equal_but_for_the_crop(preprocess(path), image)
+
+
+def lab(image: Image.Image) -> Image.Image:
+    return ImageCms.profileToProfile(
+        image, ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), outputMode="LAB"
+    )
+
+
 def test_normalisation_is_clip_s():
     pixels = preprocess(np.full((8, 8, 3), (0, 128, 255), dtype=np.uint8), 8)
     colour = torch.tensor([0, 128 / 255, 1])
@@ -145,6 +199,19 @@ def test_alpha_is_dropped_and_the_colours_under_it_stay(tmp_path, alpha):
     faded = grey.copy()
     faded.putalpha(alpha)
     assert faded.mode == "LA" and torch.equal(preprocess(faded, 32), preprocess(grey, 32))
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_alpha_is_what_transformers_5_lays_on_white(mode):
+    image = photo(96, 60).convert(mode)
+    image.putalpha(Image.linear_gradient("L").resize(image.size))
+    white = Image.new("RGBA", image.size, "white")
+    white.alpha_composite(image.convert("RGBA"))
+    assert_equal(theirs(image), preprocess(white))
+    assert_equal(preprocess(image), theirs(image.convert("RGB")))
+    assert (preprocess(image) - theirs(image)).abs().max() > 1
+    image.putalpha(255)
+    assert_equal(preprocess(image), theirs(image))
 
 
 @pytest.mark.parametrize("transparency", [0, bytes([0, 9, 255])])

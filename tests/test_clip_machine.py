@@ -94,7 +94,8 @@ def hostile(canary: str) -> dict[str, bytes]:
         "dotted name": b"\x80\x04}" + text("w") + text("torch") + text("serialization.os.mkdir")
         + b"\x93(" + text(canary) + b"tRs.",
         "__torch__ class called": entry(glob("__torch__.A") + b"(" + text(touch) + b"tR"),
-        "__torch__ class with arguments": entry(glob("__torch__.A") + b"(" + text(touch) + b"t\x81"),
+        "__torch__ class with arguments": entry(glob("__torch__.A") + b"(" + text(touch)
+        + b"t\x81"),
         "module called": entry(module + b"(" + text(touch) + b"tR"),
         "__setstate__ with slots": entry(module + b"N}" + text("__class__") + glob("os.system")
         + b"s\x86b"),
@@ -145,16 +146,16 @@ def endless(kind: str) -> bytes:
     if kind == "memo":
         return b"\x80\x02}r" + struct.pack("<I", 2**31) + b"."
     if kind == "tuples as keys":
-        return b"\x80\x02})" + b"\x85" * 200_000 + b"Ns."
+        return b"\x80\x02})" + b"\x85" * 50_000 + b"Ns."
     if kind == "instructions":
         return b"\x80\x02" + b"N" * 2_000_000 + b"."
     module = glob("__torch__.A") + b")\x81"
     if kind == "module in itself":
-        return b"\x80\x02" + module + b"q\x00}" + text("a") + b"h\x00" + text("b") + b"h\x00" + b"b."
+        return b"\x80\x02" + module + b"q\x00}" + text("a") + b"h\x00sb."
     chain = module
     for i in range(60):
-        number = bytes([i])
-        chain = module + b"}(" + text("a") + chain + b"q" + number + text("b") + b"h" + number + b"ub"
+        twice = text("a") + chain + b"q" + bytes([i]) + text("b") + b"h" + bytes([i])
+        chain = module + b"}(" + twice + b"ub"
     return b"\x80\x02" + chain + b"."
 
 
@@ -184,7 +185,7 @@ def endless(kind: str) -> bytes:
 def test_claims_beyond_the_file_end_in_value_errors(tmp_path, program):
     path = archive(tmp_path / "x.pt", program)
     start = time.process_time()
-    with pytest.raises(ValueError, match=r"x\.pt: "):
+    with pytest.raises(ValueError, match=r"x\.pt: (damaged|refused|data\.pkl|it holds no dict)"):
         read_torch(path)
     assert time.process_time() - start < 10
 

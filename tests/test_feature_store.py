@@ -4,27 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import signal
-import subprocess
-import sys
-import time
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
-from tinybrain.clip import DEMO_VISION, VisionConfig, random_clip
+from tinybrain.clip import VisionConfig, random_clip
 from tinybrain.feature_store import FeatureStore, build
-from tinybrain.features import encode, find_features, read_features
+from tinybrain.features import encode, read_features
 
 TINY = VisionConfig(image_size=16, patch_size=8, width=32, layers=1, heads=4, embed_dim=24)
-SPLIT = {"training": "train", "test": "test"}
-ROOT = Path(__file__).parents[1]
-HERE = {"cwd": ROOT, "env": {**os.environ, "PYTHONPATH": str(ROOT)}}  # this tree is run
 SEED = {"random": "tiny", "seed": 0}
 
 
@@ -36,9 +26,13 @@ def photo(path, seed, size=(30, 20)):
     return path
 
 
+def image_set(folder):
+    return [photo(folder / f"{i // 4:05d}_c/{i:02d}.png", i) for i in range(7)]
+
+
 @pytest.fixture
 def images(tmp_path):
-    return [photo(tmp_path / f"set/{i // 4:05d}_c/{i:02d}.png", i) for i in range(7)]
+    return image_set(tmp_path / "set")
 
 
 class Tower:
@@ -213,111 +207,7 @@ def test_a_loader_of_another_tower_is_refused(tmp_path, images):
 
 
 # -------------------------------------------------------------------------------------------------
-# Stopped
-
-CHILD = """
-import sys, time, tinybrain.features as features
-from tests.test_feature_store import TINY, SEED, random_clip, build
-forward = features._forward
-def slow(*args):
-    time.sleep(0.15)
-    return forward(*args)
-features._forward = slow
-build(sys.argv[1], sys.argv[2], random_clip(TINY), weights=SEED, batch_size=2)
-"""
-
-
-def start_child(tmp_path, marked):
-    """A process that builds, once it has `marked` rows on disk."""
-    command = [sys.executable, "-c", CHILD, tmp_path / "store", tmp_path / "set"]
-    child = subprocess.Popen(command, **HERE)
-    done, began = tmp_path / "store/unfinished/done", time.monotonic()
-    while not done.exists() or sum(done.read_bytes()) < marked:
-        assert child.poll() is None and time.monotonic() - began < 60
-        time.sleep(0.01)
-    return child
-
-
-def test_kill_9_loses_at_most_a_batch_and_others_are_kept_out_meanwhile(tmp_path, images):
-    child = start_child(tmp_path, 2)
-    try:
-        with pytest.raises(BlockingIOError, match="another process is building .*store"):
-            make(tmp_path / "store", tmp_path / "set", refuse)
-    finally:
-        child.send_signal(signal.SIGKILL)
-        child.wait()
-    kept = sum((tmp_path / "store/unfinished/done").read_bytes())
-    assert 2 <= kept < 7
-    with pytest.raises(FileNotFoundError, match="not finished, build them again"):
-        FeatureStore.open(tmp_path / "store")
-    store = make(tmp_path / "store", tmp_path / "set", tower := Tower())
-    assert tower.encoded == store.encoded == 7 - kept
-    whole = make(tmp_path / "whole", tmp_path / "set")
-    assert (whole.folder / "features.npy").read_bytes() == (
-        store.folder / "features.npy"
-    ).read_bytes()
-
-
-class Killed(BaseException):
-    """Stands for a kill: no part of the library catches it."""
-
-
-def stop_at(monkeypatch, step):
-    """Raise Killed at the step-th call that changes the disk; returns the count of calls."""
-    count = [0]
-
-    def stopping(original):
-        def call(*args, **kwargs):
-            count[0] += 1
-            if count[0] == step:
-                raise Killed
-            return original(*args, **kwargs)
-
-        return call
-
-    for module, name in [
-        (os, "fsync"), (os, "replace"), (shutil, "rmtree"), (Path, "rename"), (Path, "mkdir"),
-        (np.lib.format, "open_memmap"), (np.memmap, "flush"),
-    ]:  # fmt: skip
-        monkeypatch.setattr(module, name, stopping(getattr(module, name)))
-    return count
-
-
-def changed_set(tmp_path, images):
-    """A finished store, an unfinished one of other images, and then other images again."""
-    store, old, how = tmp_path / "store", Tower(), {"root": tmp_path / "set", "batch_size": 1}
-    make(store, images[:3], **how)
-    bad = images[5].read_bytes()
-    images[5].write_bytes(b"broken")
-    with pytest.raises(ValueError, match="not an image"):
-        make(store, images, old, **how)
-    assert old.encoded == 2  # rows 3 and 4 of 7
-    images[5].write_bytes(bad)
-    photo(images[1], 70)
-    return [images[4], *images[:3], images[6]], how  # to encode: the changed one, and the last
-
-
-def test_a_stop_at_any_step_loses_at_most_a_batch(tmp_path, images, monkeypatch):
-    wanted, how = changed_set(tmp_path, images)
-    expected = np.array(make(tmp_path / "whole", wanted, **how).features)
-    step = calls = 0
-    while calls == step:  # else it came to its end
-        step += 1
-        store, tower = tmp_path / f"try{step}", Tower()
-        shutil.copytree(tmp_path / "store", store)
-        with monkeypatch.context() as patch, suppress(Killed):
-            count = stop_at(patch, step)
-            make(store, wanted, tower, **how)
-        calls = count[0]
-        left = FeatureStore.open(store)
-        assert len(left.features) == len(left.names) in (3, 5)
-        if len(left.names) == 5:
-            np.testing.assert_array_equal(left.features, expected)
-        np.testing.assert_array_equal(make(store, wanted, tower, **how).features, expected)
-        assert tower.encoded <= 3, f"stopped at step {step}"
-        assert not (store / "kept").exists()
-        assert not (store / "unfinished/features.npy").exists()
-    assert step > 12
+# Refused
 
 
 def test_a_broken_image_is_named_and_what_came_before_is_kept(tmp_path, images):
@@ -337,10 +227,6 @@ def test_features_that_are_no_numbers_are_not_kept(tmp_path, images):
     clip.visual.proj[0, 0] = float("nan")
     with pytest.raises(ValueError, match=r"NaN .*00\.png on; 0 of 7 rows are kept"):
         make(tmp_path / "store", images, clip)
-
-
-# -------------------------------------------------------------------------------------------------
-# Refused
 
 
 def test_lists_that_are_none_are_refused(tmp_path, images):
@@ -388,50 +274,3 @@ def test_damaged_and_newer_stores_are_named(tmp_path, images):
     about.write_text(json.dumps({**json.loads(about.read_text()), "version": 2}))
     with pytest.raises(ValueError, match="has version 2, this tinybrain reads up to 1"):
         FeatureStore.open(tmp_path / "store")
-
-
-# -------------------------------------------------------------------------------------------------
-# examples/encode_images.py
-
-
-def run_example(*args):
-    command = [sys.executable, "examples/encode_images.py", *map(str, args), "--random-small", "3"]
-    return subprocess.run(command, capture_output=True, text=True, check=False, **HERE)
-
-
-def things(root):
-    """A THINGS image set whose table has its own order."""
-    columns = {}
-    for split, folder, count in (("train", "training_images", 5), ("test", "test_images", 3)):
-        paths = [photo(root / f"Image_set/{folder}/{i % 2:05d}_c{i % 2}/{split}{i}.png", i)
-                 for i in range(count)][::-1]  # fmt: skip
-        columns[f"{split}_img_concepts"] = [path.parent.name for path in paths]
-        columns[f"{split}_img_files"] = [path.name for path in paths]
-    np.save(root / "Image_set/image_metadata.npy", columns, allow_pickle=True)
-
-
-def test_example_writes_the_files_of_nice_in_the_order_of_the_table(tmp_path):
-    things(tmp_path / "things")
-    out = tmp_path / "out"
-    done = run_example(tmp_path / "things", "--out", out, "--nice", "--batch-size", 2)
-    assert not done.returncode, done.stderr
-    for name, folder, count in (("training", "training_images", 5), ("test", "test_images", 3)):
-        nice = read_features(find_features(out, SPLIT[name]), count)
-        store = FeatureStore.open(out / name)
-        split = name.replace("ing", "")
-        rows = [f"{i % 2:05d}_c{i % 2}/{split}{i}.png" for i in range(count)][::-1]
-        assert list(store.names) == rows
-        paths = [tmp_path / "things/Image_set" / folder / row for row in rows]
-        wanted = encode(random_clip(DEMO_VISION, 3), paths, unit_length=True)
-        torch.testing.assert_close(nice, wanted, rtol=1e-5, atol=1e-6)
-        assert f"{count} rows of 1 x 256, {count} encoded" in done.stdout
-    again = run_example(tmp_path / "things", "--out", out)
-    assert "3 rows of 1 x 256, 0 encoded" in again.stdout
-
-
-def test_example_says_what_is_wrong(tmp_path, images):
-    bad = run_example(tmp_path / "set", "--out", tmp_path / "set", "--no-unit-length")
-    assert bad.returncode == 1 and "and no features.json of features" in bad.stderr
-    assert "Traceback" not in bad.stderr
-    bad = run_example(tmp_path / "set", "--out", tmp_path / "out", "--nice")
-    assert bad.returncode == 1 and "of a THINGS image set" in bad.stderr

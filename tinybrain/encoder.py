@@ -22,6 +22,8 @@ import torch
 from torch import Tensor
 
 from . import features
+from .clip import weights
+from .clip.download import file_sha256
 from .clip.model import CLIP, TextConfig, VisionConfig, random_clip
 from .clip.tokenizer import Tokenizer
 from .things.images import list_images
@@ -90,9 +92,6 @@ class Encoder:
             clip = random_clip(VisionConfig(**self.vision), self.seed, text)
             clip.tokenizer = Tokenizer()
             return clip
-        from .clip import weights
-        from .clip.download import file_sha256
-
         path = weights.locate(self.weights)
         if self.sha256 and file_sha256(path) != self.sha256:
             raise ValueError(

@@ -28,7 +28,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from .clip.download import _try_lock
+from .clip.download import try_lock
 from .files import write_text
 
 FORMAT, VERSION = "tinybrain features", 1
@@ -58,7 +58,7 @@ def locked(folder: Path) -> Iterator[None]:
     """Be the only process that writes here; `BlockingIOError` if another does."""
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / LOCK, "ab") as file:
-        if not _try_lock(file):
+        if not try_lock(file):
             raise BlockingIOError(
                 f"another process is building {folder}; wait for it, or name another folder"
             )

@@ -1,6 +1,23 @@
-"""CLIP, images to embeddings: `model.py` is the tower, `image.py` makes what goes into it."""
+"""CLIP: images and words to embeddings of one space.
+
+`model.py` are the two towers, `image.py` and `tokenizer.py` make what goes into them; `weights.py`
+finds and loads what they have learned, on top of `names.py` (whose names they carry), `archive.py`
+and `machine.py` (files read without executing them) and `download.py`.
+"""
 
 from .image import preprocess
-from .model import CLIP, DEMO_VISION, VisionConfig, random_clip
+from .model import CLIP, DEMO_TEXT, DEMO_VISION, TextConfig, VisionConfig, random_clip
+from .tokenizer import Tokenizer
+from .weights import load
 
-__all__ = ["CLIP", "DEMO_VISION", "VisionConfig", "preprocess", "random_clip"]
+__all__ = [
+    "CLIP",
+    "DEMO_TEXT",
+    "DEMO_VISION",
+    "TextConfig",
+    "Tokenizer",
+    "VisionConfig",
+    "load",
+    "preprocess",
+    "random_clip",
+]

@@ -88,7 +88,7 @@ def read_safetensors(path: str | Path) -> dict[str, Tensor]:
         whole = _map(Path(path))
         size = int.from_bytes(whole[:8], "little")
         if not 2 <= size <= min(MAX_HEADER, len(whole) - 8):
-            came = f"its first 8 bytes announce a header of {size} bytes, the file has {len(whole)}"
+            came = f"its first 8 bytes announce a header of {size} bytes, it has {len(whole)}"
             raise ValueError(f"{came}: truncated, or no safetensors file")
         header = json.loads(whole[8 : 8 + size].decode(), object_pairs_hook=_once)
         return _from_header(whole, 8 + size, header)
@@ -178,7 +178,7 @@ class _Zip:
         if (entry := self.entries.get(self.root + name)) is None:
             raise ValueError(f"damaged: it lacks {self.root + name[:80]!r}")
         if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1:
-            raise ValueError(f"{entry.filename!r} is compressed or encrypted; torch does not do so")
+            raise ValueError(f"{entry.filename!r} is compressed or encrypted; torch does neither")
         local = self.whole[entry.header_offset : entry.header_offset + 30]
         magic, name_length, extra_length = struct.unpack("<4s22xHH", local)
         start = entry.header_offset + 30 + name_length + extra_length
@@ -209,9 +209,11 @@ class _Zip:
 
     def tensor(self, name: str, sketch: Sketch) -> Tensor:
         storage, shape, strides = sketch.storage, sketch.shape, sketch.strides
-        last = sketch.offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
         count = math.prod(shape)
-        if count > storage.count or (count and last >= storage.count):
+        steps = zip(shape, strides, strict=False)
+        last = sketch.offset + sum((length - 1) * step for length, step in steps)
+        inside = count <= storage.count and (not count or last < storage.count)
+        if len(shape) != len(strides) or not inside:
             there = f"its storage has {storage.count} numbers"
             raise ValueError(f"damaged: {name!r} is {shape}, strides {strides}; {there}")
         if storage not in self.vectors:

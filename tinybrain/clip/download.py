@@ -124,9 +124,9 @@ def _lock(path: Path) -> BinaryIO:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = open(Path(f"{path}.lock"), "ab")  # noqa: SIM115
-        if not _try_lock(file):
+        if not try_lock(file):
             print(f"waiting for another process that downloads {path}", file=sys.stderr)
-            while not _try_lock(file):
+            while not try_lock(file):
                 time.sleep(0.1)
     except OSError as error:
         raise OSError(
@@ -137,7 +137,7 @@ def _lock(path: Path) -> BinaryIO:
     return file
 
 
-def _try_lock(file: BinaryIO) -> bool:
+def try_lock(file: BinaryIO) -> bool:
     try:
         if sys.platform == "win32":
             import msvcrt

@@ -73,11 +73,14 @@ def square(image, size: int = 224) -> Tensor:
     """The pixels before `normalize`, (3, size, size) uint8: what is cheap to keep and to move."""
     if isinstance(image, (str, os.PathLike)):
         with _open(Path(image)) as file:
-            rgb = _rgb(file, str(image))
-    elif isinstance(image, Image.Image):
-        rgb = _rgb(image, getattr(image, "filename", "") or "the image in memory")
-    else:
-        rgb = _rgb(_from_array(image), "the array")
+            return _square(file, str(image), size)
+    if isinstance(image, Image.Image):
+        return _square(image, getattr(image, "filename", "") or "the image in memory", size)
+    return _square(_from_array(image), "the array", size)
+
+
+def _square(image: Image.Image, name: str, size: int) -> Tensor:
+    rgb = _rgb(image, name)
     width, height = (size * side // min(rgb.size) for side in rgb.size)
     left, top = (round((side - size) / 2) for side in (width, height))
     rgb = rgb.resize((width, height), Image.Resampling.BICUBIC)
@@ -125,6 +128,9 @@ def _rgb(image: Image.Image, name: str) -> Image.Image:
             "scale them to 8 bit first"
         )
     try:
+        image.load()
+        if image.mode == "RGB":
+            return image  # spares a copy
         return (_eight_bit(image) if sixteen else image).convert("RGB")
     except Exception as error:  # each of PIL's decoders has its own
         raise ValueError(f"{name} is truncated or damaged: {error}") from error

@@ -184,7 +184,7 @@ class Machine:
             target.state = state
         elif type(target) is not dict or type(state) is not dict or set(state) != {"_metadata"}:
             raise _unsafe(f"would set attributes of a {type(target).__name__}")
-        # What is left is the note on versions that torch hangs on a state dict; it holds no tensor.
+        # What is left is torch's note on versions beside a state dict; it holds no tensor.
 
 
 def _unsafe(what: str) -> ValueError:

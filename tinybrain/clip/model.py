@@ -87,7 +87,10 @@ ACTIVATIONS = {"quick_gelu": lambda x: x * torch.sigmoid(1.702 * x), "gelu": F.g
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention, (b, l, d) -> (b, l, d), q, k and v by one stacked matrix."""
+    """Multi-head self-attention, (b, l, d) -> (b, l, d); q, k and v are one stacked matrix.
+
+    With `asking`, only that many tokens, the first, ask; all are asked, and l of the answer is it.
+    """
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -96,11 +99,14 @@ class Attention(nn.Module):
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
         self.out_proj = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, causal: bool = False) -> Tensor:
-        qkv = F.linear(x, self.in_proj_weight, self.in_proj_bias)  # (b, l, 3 d)
-        q, k, v = rearrange(qkv, "b l (three h c) -> three b h l c", three=3, h=self.heads)
-        x = F.scaled_dot_product_attention(q, k, v, is_causal=causal)  # (b, h, l, c)
-        return self.out_proj(rearrange(x, "b h l c -> b l (h c)"))  # (b, l, d)
+    def forward(self, x: Tensor, causal: bool = False, asking: int | None = None) -> Tensor:
+        weight, bias, d = self.in_proj_weight, self.in_proj_bias, x.shape[-1]
+        q = F.linear(x[:, :asking], weight[:d], bias[:d])  # (b, asking, d)
+        kv = F.linear(x, weight[d:], bias[d:])  # (b, l, 2 d)
+        q = rearrange(q, "b l (h c) -> b h l c", h=self.heads)
+        k, v = rearrange(kv, "b l (two h c) -> two b h l c", two=2, h=self.heads)
+        x = F.scaled_dot_product_attention(q, k, v, is_causal=causal)  # (b, h, asking, c)
+        return self.out_proj(rearrange(x, "b h l c -> b l (h c)"))
 
 
 class MLP(nn.Module):
@@ -117,7 +123,7 @@ class MLP(nn.Module):
 
 
 class Block(nn.Module):
-    """One pre-norm transformer block, (b, l, d) -> (b, l, d)."""
+    """One pre-norm transformer block, (b, l, d) -> (b, l, d), or of the tokens `asking`."""
 
     def __init__(self, width: int, heads: int, activation: str) -> None:
         super().__init__()
@@ -126,13 +132,16 @@ class Block(nn.Module):
         self.ln_2 = nn.LayerNorm(width)
         self.mlp = MLP(width, activation)
 
-    def forward(self, x: Tensor, causal: bool = False) -> Tensor:
-        x = x + self.attn(self.ln_1(x), causal)
+    def forward(self, x: Tensor, causal: bool = False, asking: int | None = None) -> Tensor:
+        x = x[:, :asking] + self.attn(self.ln_1(x), causal, asking)
         return x + self.mlp(self.ln_2(x))
 
 
 class Transformer(nn.Module):
-    """The blocks of a tower; `causal`: no token sees a later one."""
+    """The blocks of a tower; `causal`: no token sees a later one.
+
+    Where only the first tokens of the answer are wanted, the last block need not make the others.
+    """
 
     def __init__(self, config: VisionConfig | TextConfig) -> None:
         super().__init__()
@@ -141,10 +150,11 @@ class Transformer(nn.Module):
             Block(width, heads, config.activation) for _ in range(config.layers)
         )
 
-    def forward(self, x: Tensor, causal: bool = False) -> Tensor:
-        for block in self.resblocks:
+    def forward(self, x: Tensor, causal: bool = False, wanted: int | None = None) -> Tensor:
+        *blocks, last = self.resblocks
+        for block in blocks:
             x = block(x, causal)
-        return x
+        return last(x, causal, asking=wanted)
 
 
 class VisionTransformer(nn.Module):
@@ -170,12 +180,15 @@ class VisionTransformer(nn.Module):
                 f"pixels are {tuple(pixels.shape)}, this tower takes (b, 3, {size}, {size}): "
                 f"use preprocess(image, size={size})"
             )
-        patches = rearrange(self.conv1(pixels), "b d h w -> b (h w) d")
+        p = self.config.patch_size  # conv1's stride is its size: it is one matrix for all patches
+        patches = rearrange(pixels, "b c (h p) (w q) -> b (h w) (c p q)", p=p, q=p)
+        patches = F.linear(patches, self.conv1.weight.flatten(1))  # (b, l - 1, d)
         first = self.class_embedding.expand(len(pixels), 1, -1)  # (b, 1, d)
         x = torch.cat([first, patches], dim=1) + self.positional_embedding  # (b, l, d)
-        x = self.transformer(self.ln_pre(x))
+        x = self.transformer(self.ln_pre(x), wanted=None if tokens else 1)
         # CLIP was trained on the class token alone; the patches pass the same norm and matrix.
-        return self.ln_post(x if tokens else x[:, 0]) @ self.proj
+        z = self.ln_post(x) @ self.proj
+        return z if tokens else z[:, 0]
 
 
 class CLIP(nn.Module):

@@ -2,8 +2,8 @@
 
     OpenAI, open_clip   visual.transformer.resblocks.0.attn.in_proj_weight, visual.proj, ...
     open_clip, custom   the same, but those of the text tower begin with "text."
-    Hugging Face        vision_model.encoder.layers.0.self_attn.q_proj.weight, ...: q, k and v apart,
-                        and both projections transposed
+    Hugging Face        vision_model.encoder.layers.0.self_attn.q_proj.weight, ...: q, k and v
+                        apart, and both projections transposed
 
 Source: the state dicts of openai/CLIP, open_clip and huggingface/transformers.
 """
@@ -87,7 +87,7 @@ def check(state: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
     }
     found = [f"{what}: {listed(names)}" for what, names in faults.items() if names]
     if found:
-        raise ValueError(f"not the weights of such a CLIP; under OpenAI's names, {'; '.join(found)}")
+        raise ValueError(f"no weights of such a CLIP; under OpenAI's names, {'; '.join(found)}")
 
 
 def listed(names: list[str]) -> str:

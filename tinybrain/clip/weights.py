@@ -246,8 +246,8 @@ def _tower(
     if file is not None and (file.width, file.layers) != (width, layers):
         came = f"width {file.width} and {file.layers} layers"
         raise ValueError(
-            f"the config file beside it is of another model ({came}; the weights have width {width}"
-            f" and {layers}): move it away and give heads and activation"
+            f"the config file beside it is of another model ({came}; the weights have width "
+            f"{width} and {layers}): move it away and give heads and activation"
         )
     if heads is None and file is None and width % 64:
         raise ValueError(f"width {width} is no multiple of 64: give heads=(image, text)")
@@ -264,7 +264,7 @@ def _settings(path: Path, raw: dict[str, Tensor]) -> tuple[Tower | None, Tower |
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
         return _of_hugging_face(config) if theirs else _of_open_clip(config["model_cfg"])
-    except (AttributeError, KeyError, RecursionError, TypeError, ValueError, ZeroDivisionError) as error:
+    except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise ValueError(f"{file}: not the config of a CLIP: {error!r}") from None
 
 
@@ -288,7 +288,7 @@ def _of_open_clip(config: dict) -> tuple[Tower, Tower]:
     vision, text = config["vision_cfg"], config["text_cfg"]
     activation = "quick_gelu" if config.get("quick_gelu", False) else "gelu"
     width = vision.get("width", 768)
-    heads = width // vision.get("head_width", 64)
+    heads = width // (vision.get("head_width", 64) or 64)
     return (
         Tower(width, vision.get("layers", 12), heads, activation),
         Tower(text.get("width", 512), text.get("layers", 12), text.get("heads", 8), activation),
