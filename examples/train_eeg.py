@@ -172,7 +172,8 @@ def choose_encoder(args: argparse.Namespace) -> Encoder:
         if args.context != "image":
             sys.exit(f"--context {args.context} and --features: give --clip too, to read the words")
         return Encoder("features", source=str(args.features))
-    small = args.clip == "random-small" or args.clip is None and (args.small or not args.data)
+    trying = args.clip is None and (args.small or not args.data)
+    small = trying or args.clip == "random-small"
     if small or args.clip == "random":
         vision, text = (DEMO_VISION, DEMO_TEXT) if small else (VisionConfig(), TextConfig(514))
         return replace(random_encoder(vision, context=args.context, text=text), **told)
@@ -197,7 +198,8 @@ def image_tokens(args: argparse.Namespace, encoder, clip, data, split: str, devi
     else:
         store = build(
             Path("runs") / "features" / SPLITS[split], data.images, clip,
-            weights=weights.locate(encoder.weights), tokens=encoder.tokens, device=device, progress=show,
+            weights=weights.locate(encoder.weights), tokens=encoder.tokens, device=device,
+            progress=show,
         )
     return torch.from_numpy(store.features[store.rows(data.images)])
 
