@@ -123,6 +123,9 @@ def test_model_that_reads_takes_captions_and_survives_its_file(tmp_path):
     other = again.generate(PICTURES[0], 2, captions="a sea")
     assert abs(other.data - signals.data).max() > 1e-3
     assert again.mean(PICTURES[0], captions="a sea").data.shape == (1, 1, *model.shape)
+    deaf = dataclasses.replace(config, conditioning="addition")
+    with pytest.raises(ValueError, match="it would not hear the words"):
+        ImageToBrain.prepare(recipe, deaf, data, context, both)
 
 
 def test_captions_come_from_a_table_by_file_name(tmp_path):

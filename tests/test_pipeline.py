@@ -9,8 +9,9 @@ from PIL import Image
 
 from tests.test_train import CONFIG, prepared, recording, weights
 from tinybrain.clip.model import VisionConfig
+from tinybrain.denoiser import seeded
 from tinybrain.encoder import random_encoder
-from tinybrain.pipeline import BrainSignals, ImageToBrain, seeded
+from tinybrain.pipeline import BrainSignals, ImageToBrain
 from tinybrain.recipes import PAPER, TINYBRAIN
 
 TOWER = VisionConfig(image_size=32, patch_size=16, width=16, layers=1, heads=2, embed_dim=12)

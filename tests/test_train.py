@@ -12,8 +12,9 @@ import torch
 
 from tinybrain import train
 from tinybrain.baselines import fit_ridge
+from tinybrain.denoiser import seeded
 from tinybrain.encoder import Encoder
-from tinybrain.pipeline import ImageToBrain, seeded
+from tinybrain.pipeline import ImageToBrain
 from tinybrain.recipes import PAPER, TINYBRAIN
 from tinybrain.unet import UNetConfig
 

@@ -10,7 +10,6 @@ Letters: n images, k trials, h sensors, w time points, l tokens, d width.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,42 +18,19 @@ from typing import Any
 import numpy as np
 import torch
 from einops import rearrange
-from torch import Generator, Tensor
+from torch import Tensor
 
 from . import checkpoint, samplers
 from .baselines import Ridge, fit_ridge
 from .clip.model import CLIP
+from .denoiser import Denoiser, first_weights, seeded
 from .encoder import Encoder
 from .recipes import Recipe
 from .signals import BrainSignals
-from .unet import Memory, UNet2D, UNetConfig
+from .unet import UNet2D, UNetConfig
 
 Images = str | Path | Sequence | np.ndarray | Tensor
 Captions = str | Sequence[str] | None
-
-
-def seeded(*key: int) -> Generator:
-    """A CPU generator that is a function of these whole numbers, e.g. (seed, image, trial)."""
-    digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
-    return Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
-
-
-class Denoiser:
-    """A U-Net as the samplers and the loss want it: callable, in bf16 where asked and possible."""
-
-    def __init__(self, unet: UNet2D, bf16: bool = False):
-        self.unet = unet
-        device = next(unet.parameters()).device
-        able = device.type == "cuda" and torch.cuda.is_bf16_supported()
-        self.precision = torch.autocast(device.type, torch.bfloat16, enabled=bf16 and able)
-
-    def encode_context(self, context: Tensor) -> Memory:
-        with self.precision:
-            return self.unet.encode_context(context)
-
-    def __call__(self, y_t: Tensor, t: Tensor, context: Tensor | Memory) -> Tensor:
-        with self.precision:
-            return self.unet(y_t, t, context)
 
 
 @dataclass
@@ -105,7 +81,17 @@ class ImageToBrain:
         y0 : Tensor (n, h, w)
             Targets of the diffusion process. With `residual`, the ridge prediction taken off each
             image is the one fitted without that image.
+
+        Raises
+        ------
+        ValueError
+            The context has words beside the image, and `config.conditioning` hears one token only.
         """
+        if encoder.context == "image+text" and config.conditioning != "cross_attention":
+            raise ValueError(
+                f"conditioning {config.conditioning!r} hears one token, the image; with context "
+                "'image+text' it would not hear the words: use 'cross_attention'"
+            )
         signals = torch.from_numpy(recording.signals)                          # (n, h, w)
         ridge, base = None, torch.zeros(1)
         if recipe.residual:
@@ -337,13 +323,6 @@ class ImageToBrain:
 
 
 SCALING = ("offset", "scale", "context_mean", "context_scale")
-
-
-def first_weights(config: UNetConfig, seed: int) -> UNet2D:
-    """An untrained U-Net, a function of its seed; torch's own generator is left as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return UNet2D(config)
 
 
 def _is_floating(values: np.ndarray | Tensor) -> bool:

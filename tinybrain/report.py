@@ -23,9 +23,10 @@ import torch
 from . import baselines, metrics
 from .attention import cross_attention_maps
 from .checkpoint import config_to_dict
+from .denoiser import seeded
 from .encoder import Encoder
 from .files import write_text
-from .pipeline import ImageToBrain, seeded
+from .pipeline import ImageToBrain
 
 # Table 1 of the paper: THINGS-EEG2 within subject, subject: (MSE, PCC). The axes of its PCC are
 # not stated.

@@ -26,8 +26,9 @@ from torch import Tensor
 
 from . import checkpoint
 from .baselines import mean_erp
+from .denoiser import Denoiser, seeded
 from .files import write_text
-from .pipeline import Denoiser, ImageToBrain, seeded
+from .pipeline import ImageToBrain
 from .progress import bar, interruptible
 from .recipes import Recipe
 from .samplers import conditional_mean
