@@ -61,29 +61,33 @@ def test_predictions_solve_the_normal_equations(size):
         np.testing.assert_allclose(predicted[:, sensor, time], expected, rtol=2e-5, atol=2e-5)
 
 
+@pytest.mark.parametrize("group", [1, 3, 5], ids="images out {}".format)
 @pytest.mark.parametrize("size", SIZES)
-def test_left_out_predictions_equal_refits_without_each_image(size):
+def test_left_out_predictions_equal_refits_without_each_group(size, group):
     features, signals = make(*size)
-    ridge, left_out = fit_ridge(features, signals)
+    labels = np.random.default_rng(2).permutation(np.arange(len(signals)) // group)
+    ridge, left_out = fit_ridge(features, signals, groups=None if group == 1 else labels.tolist())
     z, unit = standardised(features)
     assert left_out.dtype == torch.float32 and left_out.shape == signals.shape
     for i, sensor, time in np.ndindex(*signals.shape):
-        rest = np.arange(len(z)) != i
+        rest = labels != labels[i]
         penalty = min(ridge.alphas[sensor, time].item(), 1e12) * unit
         expected = refit(z[rest], signals[rest, sensor, time].numpy(), penalty)(z[i])
         np.testing.assert_allclose(left_out[i, sensor, time], expected, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("group", [1, 3], ids="images out {}".format)
 @pytest.mark.parametrize("size", SIZES)
-def test_alpha_is_the_best_of_the_grid_by_literal_leave_one_out(size):
+def test_alpha_is_the_best_of_the_grid_by_literal_leave_one_out(size, group):
     features, signals = make(*size, noise=3.0)
     grid = ALPHAS[::2]
-    ridge, _ = fit_ridge(features, signals, grid)
+    labels = [f"concept {i // group}" for i in range(len(signals))]
+    ridge, _ = fit_ridge(features, signals, grid, groups=labels)
     z, unit = standardised(features)
     y = signals.flatten(1).numpy()
     errors = np.zeros((len(grid), y.shape[1]))
     for (a, alpha), i in ((pair, i) for pair in enumerate(grid) for i in range(len(z))):
-        rest = np.arange(len(z)) != i
+        rest = np.array(labels) != labels[i]
         errors[a] += (y[i] - refit(z[rest], y[rest], alpha * unit)(z[i])) ** 2
     best = np.array(grid)[errors.argmin(0)]
     assert len(set(best)) > 2, "a test in which every target wants the same alpha shows little"
@@ -176,6 +180,21 @@ def test_left_out_residuals_have_the_size_of_residuals_on_new_images():
     assert (signals[:200] - ridge.predict(features[:200])).square().mean() < 0.9 * new
 
 
+def test_what_images_of_a_group_share_does_not_count_as_knowledge():
+    """A feature that tells groups apart and nothing else: leaving out one image is fooled by it."""
+    rng = np.random.default_rng(3)
+    names = torch.from_numpy(rng.standard_normal((40, 60))).repeat_interleave(4, dim=0)
+    own = torch.from_numpy(rng.standard_normal((40, 2, 3))).repeat_interleave(4, dim=0)
+    signals = own + torch.from_numpy(0.5 * rng.standard_normal((160, 2, 3)))
+    labels = [row // 4 for row in range(160)]
+    fooled, _ = fit_ridge(names, signals)
+    ridge, left_out = fit_ridge(names, signals, groups=labels)
+    new = torch.from_numpy(rng.standard_normal((200, 60)))
+    spread = [float((r.predict(new) - r.erp).square().mean()) for r in (fooled, ridge)]
+    assert spread[0] > 0.1 and spread[1] < 0.2 * spread[0]
+    assert float((left_out - signals).square().mean()) > 0.9 * float(signals.var())
+
+
 @pytest.mark.parametrize("standardize", [True, False])
 def test_constant_features_count_for_nothing(standardize):
     features, signals = make(40, 7)
@@ -258,6 +277,14 @@ X, Y = make(10, 3)
 def test_wrong_training_data_are_refused(features, signals, alphas, message):
     with pytest.raises(ValueError, match=message):
         fit_ridge(features, signals, alphas)
+
+
+@pytest.mark.parametrize("groups, message", [
+    ([0] * len(X), "in one group"), ([0, 1], "2 group labels for"),
+])  # fmt: skip
+def test_wrong_groups_are_refused(groups, message):
+    with pytest.raises(ValueError, match=message):
+        fit_ridge(X, Y, groups=groups)
 
 
 def test_wrong_data_are_refused_elsewhere():

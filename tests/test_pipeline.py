@@ -82,7 +82,7 @@ def test_scaling_is_inverted_exactly():
     assert torch.allclose(y0.std(dim=(0, 2)), torch.ones(3), atol=1e-5)
     from tinybrain.baselines import fit_ridge
 
-    _, left_out = fit_ridge(context[:, 0], data)
+    _, left_out = fit_ridge(context[:, 0], data, groups=recording()[0].concepts)
     torch.testing.assert_close(model.signal(y0, left_out), data, rtol=1e-5, atol=1e-5)
 
 

@@ -240,6 +240,6 @@ def test_references_are_the_mean_erp_and_leave_one_out_ridge():
     rest = torch.tensor([i for i in range(len(data)) if i not in aside.tolist()])
     wanted = (data[rest].mean(0) - data[aside]).square().mean().item()
     assert found["mean ERP"] == pytest.approx(wanted, rel=1e-5)
-    _, left_out = fit_ridge(context[:, 0], data)
+    _, left_out = fit_ridge(context[:, 0], data, groups=recording()[0].concepts)
     wanted = (left_out - data)[aside].square().mean().item()
     assert found["ridge"] == pytest.approx(wanted, rel=1e-4)

@@ -8,14 +8,19 @@ With centred features X = U diag(s) V' and one centred target y (one sensor at o
     leverage_i(alpha) = 1/n + sum_k U_ik^2 f_k        (1/n is the intercept's share)
     left-out error_i  = (y_i - fitted_i) / (1 - leverage_i)
 
-The last line (Allen's PRESS, 1974) is exact: what a refit without image i would miss it by. So one
-decomposition serves every alpha, every target and every left-out image. Measured in units of
+The last line (Allen's PRESS, 1974) is exact: what a refit without image i would miss it by. Leaving
+out a group g of images together, such as all of one concept, it becomes
+
+    left-out errors_g = (I - H_gg)^-1 (y - fitted)_g,    H = 1/n + U diag(f) U'
+
+So one decomposition serves every alpha, every target and everything left out. Measured in units of
 mean(s^2), alpha does not change with the scale of the features; alpha = inf is the mean ERP.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -100,8 +105,9 @@ class Ridge:
 
 
 def fit_ridge(features: Tensor, signals: Tensor, alphas: tuple[float, ...] = ALPHAS, *,
+              groups: Sequence[Hashable] | None = None,
               standardize: bool = True) -> tuple[Ridge, Tensor]:
-    """Fit linear encoding, choosing alpha for each target by exact leave-one-out error.
+    """Fit linear encoding, choosing alpha for each target by exact leave-one-group-out error.
 
     Parameters
     ----------
@@ -111,6 +117,9 @@ def fit_ridge(features: Tensor, signals: Tensor, alphas: tuple[float, ...] = ALP
     alphas : penalties to choose from, positive, in units of the mean squared singular value of
         the (standardised) features. `math.inf` offers the mean ERP, as the default grid does;
         ties go to the larger penalty.
+    groups : one label per image, such as its concept; images of one label are left out together,
+        because what is alike in them (a caption, most of all) new images will not have. By default
+        each image is a group: leave-one-out.
     standardize : divide each feature by its standard deviation. Centring always happens: the
         intercept is not penalised.
 
@@ -118,19 +127,20 @@ def fit_ridge(features: Tensor, signals: Tensor, alphas: tuple[float, ...] = ALP
     -------
     ridge : Ridge
     left_out : (n, h, w) float32. Row i is the prediction for image i of the ridge fitted, with
-        the alphas chosen and the feature scale of all images, without image i. `signals -
+        the alphas chosen and the feature scale of all images, without image i's group. `signals -
         left_out` has the size that residuals on new images will have; `signals -
         ridge.predict(features)` is smaller, because the fit has seen those images.
 
     Raises
     ------
-    ValueError : shapes do not match, fewer than 3 images, NaN or infinity, alphas not positive.
+    ValueError : shapes do not match, fewer than 3 images or 2 groups, NaN or infinity, alphas not positive.
     """
     features, signals = _check_training(features, signals)
+    groups = _rows_of_groups(range(len(signals)) if groups is None else groups, len(signals))
     alphas = _check_alphas(alphas)                                                   # (a,)
     mean, scale = _standardisation(features, standardize)                            # (d,), (d,)
     precision = torch.float64 if signals.dtype == torch.float64 else torch.float32
-    solver = _Solver.of((features - mean) / scale, alphas, precision)
+    solver = _Solver.of((features - mean) / scale, alphas, groups, precision)
 
     targets = rearrange(signals, "n h w -> n (h w)")
     left_out = torch.empty(targets.shape)
@@ -155,31 +165,43 @@ class _Solver:
     u : (n, k) left singular vectors.
     to_weights : (d, k) V / s.
     shrink : (a, k) f = s^2 / (s^2 + a), strongest penalty first.
-    inflate : (n, a) 1 / (1 - leverage): makes a left-out error of a training error.
+    groups : for each size of a group the rows (g, m) of the groups of that size.
+    inflate : likewise, (a, g, m, m) the inverses of I - H_gg: they make left-out errors of
+        training errors.
     """
 
     u: Tensor
     to_weights: Tensor
     shrink: Tensor
-    inflate: Tensor
+    groups: list[Tensor]
+    inflate: list[Tensor]
 
     @classmethod
-    def of(cls, z: Tensor, alphas: Tensor, precision: torch.dtype) -> _Solver:
+    def of(
+        cls, z: Tensor, alphas: Tensor, groups: list[Tensor], precision: torch.dtype
+    ) -> _Solver:
         """Decompose the standardised features z (n, d) in float64; keep it in `precision`."""
         u, s, v = _decompose(z)
         power = s.square()                                                           # (k,)
         penalties = alphas * power.mean()                                            # (a,)
         shrink = power / (power + penalties[:, None])                                # (a, k)
-        leverage = 1 / len(u) + u.square() @ shrink.T                                # (n, a)
-        parts = u, v / s, shrink, 1 / (1 - leverage)
-        return cls(*(part.to(precision) for part in parts))
+        inflate = []
+        for rows in groups:
+            own, one = u[rows], torch.eye(rows.shape[1], dtype=u.dtype)              # (g, m, k)
+            hats = ((own * f) @ own.mT + 1 / len(u) for f in shrink)                 # (g, m, m)
+            inverses = [torch.linalg.inv_ex(one - hat).inverse for hat in hats]
+            inflate.append(torch.stack(inverses).to(precision))
+        u, to_weights, shrink = (part.to(precision) for part in (u, v / s, shrink))
+        return cls(u, to_weights, shrink, groups, inflate)
 
     def solve(self, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Index of the best alpha (t,), weights (d, t), left-out errors (n, t) of centred y."""
         loading = self.u.T @ y                                                       # (k, t)
         best = self._best_alpha(y, loading)                                          # (t,)
         kept = self.shrink[best].T * loading                                         # (k, t)
-        error = torch.addmm(y, self.u, kept, alpha=-1) * self.inflate[:, best]       # (n, t)
+        error = torch.addmm(y, self.u, kept, alpha=-1)                               # (n, t)
+        for index in best.unique():
+            error[:, best == index] = self._left_out(error[:, best == index], index)
         return best, self.to_weights @ kept, error
 
     def _best_alpha(self, y: Tensor, loading: Tensor) -> Tensor:
@@ -189,10 +211,29 @@ class _Solver:
         error = torch.empty_like(y)
         for index, shrink in enumerate(self.shrink):  # a tie keeps the stronger penalty
             torch.addmm(y, self.u, shrink[:, None] * loading, alpha=-1, out=error)   # (n, t)
-            mse = error.mul_(self.inflate[:, index, None]).square_().mean(0)         # (t,)
+            mse = self._left_out(error, index).square_().mean(0)                     # (t,)
             better = mse < least
             best[better], least[better] = index, mse[better]
         return best
+
+    def _left_out(self, error: Tensor, index: int) -> Tensor:
+        """Training errors (n, t) of the alpha `index` made left-out errors, in place."""
+        for rows, inflate in zip(self.groups, self.inflate):
+            error[rows] = inflate[index] @ error[rows]                               # (g, m, t)
+        return error
+
+
+def _rows_of_groups(labels: Sequence[Hashable], images: int) -> list[Tensor]:
+    """For each size of a group the rows (g, m) of the groups of that size."""
+    if len(labels) != images:
+        raise ValueError(f"{len(labels)} group labels for {images} images: wanted one each")
+    members: dict[Hashable, list[int]] = {}
+    for row, label in enumerate(labels):
+        members.setdefault(label, []).append(row)
+    if len(members) < 2:
+        raise ValueError(f"all {images} images are in one group: nothing to learn from without it")
+    sizes = sorted({len(rows) for rows in members.values()})
+    return [torch.tensor([r for r in members.values() if len(r) == size]) for size in sizes]
 
 
 def _standardisation(features: Tensor, standardize: bool) -> tuple[Tensor, Tensor]:

@@ -80,7 +80,7 @@ class ImageToBrain:
         model : ImageToBrain
         y0 : Tensor (n, h, w)
             Targets of the diffusion process. With `residual`, the ridge prediction taken off each
-            image is the one fitted without that image.
+            image is the one fitted without that image's concept.
 
         Raises
         ------
@@ -95,7 +95,9 @@ class ImageToBrain:
         signals = torch.from_numpy(recording.signals)                          # (n, h, w)
         ridge, base = None, torch.zeros(1)
         if recipe.residual:
-            ridge, base = fit_ridge(encoder.pooled(context), signals)
+            ridge, base = fit_ridge(
+                encoder.pooled(context), signals, groups=recording.concepts
+            )
         y0 = signals - base
         offset, scale = torch.zeros(y0.shape[1]), torch.ones(y0.shape[1])
         mean, spread = torch.zeros(context.shape[2]), torch.ones(context.shape[2])

@@ -6,7 +6,7 @@
   last timestep the network is asked for the signal given nothing but the image, so the diffusion
   model contains the regressor E[y0 | image], one evaluation away;
 - residual diffusion (Mardani et al. 2023): the U-Net models what ridge regression leaves over. On
-  training images that is the leave-one-out residual, which has the size that new images will show;
+  training images that is the residual of a fit without their concept: the size new images show;
 - signals standardised per sensor, context per feature, so that neither optimiser nor noise
   schedule depends on units;
 - an average of the weights (Karras et al. 2024), timesteps spread evenly over each batch (Kingma

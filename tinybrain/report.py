@@ -72,12 +72,13 @@ def evaluate(
     target = test.signals.mean(axis=1, dtype=np.float64)                       # (n, h, w)
     learned = torch.from_numpy(train.signals)
     erp = np.broadcast_to(baselines.mean_erp(learned).numpy(), target.shape)
-    ridge, _ = baselines.fit_ridge(model.encoder.pooled(context_train), learned)
+    pooled = model.encoder.pooled
+    ridge, _ = baselines.fit_ridge(pooled(context_train), learned, groups=train.concepts)
     samples = model.generate(context_test, trials, seed=seed, progress=progress).data
     guesses = {
         "zero": np.zeros_like(target),
         "mean ERP": erp,
-        "ridge": ridge.predict(model.encoder.pooled(context_test)).numpy(),
+        "ridge": ridge.predict(pooled(context_test)).numpy(),
         "one sample": samples[:, 0],
         **({f"mean of {trials} samples": samples.mean(axis=1)} if trials > 1 else {}),
         "conditional mean": None,

@@ -228,7 +228,7 @@ def heldout_references(model: ImageToBrain, signals: np.ndarray, y0: Tensor, row
     """MSE on the held-out rows of what `heldout_mse` must beat, by name.
 
     Signals (n, h, w) and targets (n, h, w) are those of all rows. The mean ERP is that of the rows
-    learned from; ridge is the leave-one-out prediction that `prepare` has taken off.
+    learned from; ridge is the prediction without their concepts that `prepare` has taken off.
     """
     aside = torch.zeros(len(signals), dtype=torch.bool)
     aside[rows] = True
