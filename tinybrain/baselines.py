@@ -133,7 +133,8 @@ def fit_ridge(features: Tensor, signals: Tensor, alphas: tuple[float, ...] = ALP
 
     Raises
     ------
-    ValueError : shapes do not match, fewer than 3 images or 2 groups, NaN or infinity, alphas not positive.
+    ValueError : shapes do not match, fewer than 3 images or 2 groups, NaN or infinity, alphas not
+        positive.
     """
     features, signals = _check_training(features, signals)
     groups = _rows_of_groups(range(len(signals)) if groups is None else groups, len(signals))
