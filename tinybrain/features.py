@@ -33,7 +33,7 @@ NAMES = {
     "test": re.compile(r"clip_feature_maps_test\.npy", re.IGNORECASE),
 }
 PRECISIONS = ("float32", "bf16")
-SLICE = 16 << 20  # bytes of the largest activation of one forward on a CPU, see `_forward`
+SLICE = 32 << 20  # bytes of the largest activation of one forward on a CPU, see `_forward`
 KINDS = {b"PK": "a zip archive (torch or npz)", b"\x80": "a pickle", b"\x89HDF": "HDF5"}
 
 
