@@ -167,10 +167,11 @@ def contexts(args: argparse.Namespace, train, test, device: torch.device):
 
 def choose_encoder(args: argparse.Namespace) -> Encoder:
     """The encoder that the arguments name."""
-    told = {"context": args.context, "template": args.template, "tokens": args.tokens}
+    told = {"context": args.context, "template": args.template, "tokens": args.tokens,
+            "table": args.captions.name if args.captions else ""}
     if args.features and not args.clip:
         if args.context != "image":
-            sys.exit(f"--context {args.context} and --features: give --clip too, to read the words")
+            sys.exit(f"train_eeg.py: --context {args.context} with --features needs --clip to read words")
         return Encoder("features", source=str(args.features))
     trying = args.clip is None and (args.small or not args.data)
     small = trying or args.clip == "random-small"

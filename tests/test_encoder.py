@@ -94,6 +94,16 @@ def test_encoders_that_cannot_be_are_refused(change, words):
         dataclasses.replace(encoder("text"), **change)
 
 
+def test_a_report_is_told_what_the_network_was():
+    assert encoder("image+text").describe().startswith(
+        "the image (one token) and words (a photo of a {}; one token), by CLIP with random weights"
+    )
+    many = dataclasses.replace(encoder("text"), table="t.csv").describe()
+    assert many.startswith("words (captions of t.csv; one token), by")
+    file = Encoder("features", source="kept", tokens=True).describe()
+    assert file == "all tokens of the image, by features from kept"
+
+
 @pytest.mark.parametrize("concept, name", [
     ("00001_aardvark", "aardvark"), ("00012_air_conditioner", "air conditioner"),
     ("bat1", "bat"), ("01234_t-shirt", "t-shirt"), ("7", "7"), ("3d_glasses2", "3d glasses"),

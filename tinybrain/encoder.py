@@ -49,6 +49,7 @@ class Encoder:
     tokens: bool = False  # all tokens of an image, not the class token alone
     unit_length: bool = False  # embeddings scaled to unit length
     template: str = TEMPLATE  # of a caption made from a concept
+    table: str = ""  # of captions, where they are not made from concepts
     weights: str = ""  # of "clip": known name or path
     sha256: str = ""  # of the file of weights
     source: str = ""  # of "features": the file
@@ -150,7 +151,7 @@ class Encoder:
             "features": f"features from {self.source}",
         }[self.name]
         image = "all tokens of the image" if self.tokens else "the image (one token)"
-        words = "words (one token; without captions of their own, \"" + self.template + '")'
+        words = f"words ({f'captions of {self.table}' if self.table else self.template}; one token)"
         told = {"image": image, "text": words, "image+text": f"{image} and {words}"}[self.context]
         return f"{told}, by {made}"
 
