@@ -171,7 +171,7 @@ def choose_encoder(args: argparse.Namespace) -> Encoder:
             "table": args.captions.name if args.captions else ""}
     if args.features and not args.clip:
         if args.context != "image":
-            sys.exit(f"train_eeg.py: --context {args.context} with --features needs --clip to read words")
+            sys.exit(f"train_eeg.py: --context {args.context} with --features needs --clip too")
         return Encoder("features", source=str(args.features))
     trying = args.clip is None and (args.small or not args.data)
     small = trying or args.clip == "random-small"
