@@ -25,7 +25,6 @@ import torch
 
 from tinybrain import features, figures, report, topography
 from tinybrain.clip import weights
-from tinybrain.clip.download import file_sha256
 from tinybrain.clip.model import DEMO_TEXT, DEMO_VISION, TextConfig, VisionConfig
 from tinybrain.encoder import (
     CONTEXTS,
@@ -89,6 +88,7 @@ def main() -> None:
     args, began = arguments(), time.monotonic()
     name = f"sub-{args.subject:02d}" if args.data else "demo"
     suffix = "" if args.recipe == "tinybrain" else f"-{args.recipe}"
+    suffix += "" if args.context == "image" else f"-{args.context}"
     folder = args.run or Path("runs") / (name + suffix)
     if args.restart and (folder / "run.pt").exists():
         (folder / "run.pt").unlink()
@@ -169,6 +169,10 @@ def choose_encoder(args: argparse.Namespace) -> Encoder:
     """The encoder that the arguments name."""
     told = {"context": args.context, "template": args.template, "tokens": args.tokens,
             "table": args.captions.name if args.captions else ""}
+    if args.captions and args.context == "image":
+        sys.exit("train_eeg.py: --captions are not read with --context image")
+    if args.features and (args.clip or "").startswith("random"):
+        sys.exit(f"train_eeg.py: --features were not made by --clip {args.clip}; give one of them")
     if args.features and not args.clip:
         if args.context != "image":
             sys.exit(f"train_eeg.py: --context {args.context} with --features needs --clip too")
@@ -179,8 +183,7 @@ def choose_encoder(args: argparse.Namespace) -> Encoder:
         vision, text = (DEMO_VISION, DEMO_TEXT) if small else (VisionConfig(), TextConfig(514))
         return replace(random_encoder(vision, context=args.context, text=text), **told)
     name = args.clip or "ViT-L/14"
-    sha256 = file_sha256(weights.locate(name))
-    return Encoder("clip", weights=name, sha256=sha256, unit_length=True, **told)
+    return Encoder("clip", weights=name, sha256=weights.checksum(name), unit_length=True, **told)
 
 
 def image_tokens(args: argparse.Namespace, encoder, clip, data, split: str, device) -> torch.Tensor:
@@ -192,6 +195,9 @@ def image_tokens(args: argparse.Namespace, encoder, clip, data, split: str, devi
             found = features.find_features(args.features, split)
             return features.read_features(found, len(data.images))
         store = FeatureStore.open(kept)
+        made = (store.weights.get("sha256"), store.about["unit_length"])
+        if encoder.name == "clip" and made != (encoder.sha256, encoder.unit_length):
+            sys.exit(f"train_eeg.py: {kept} was not made by --clip {args.clip}, at unit length")
     elif encoder.name == "random":
         return features.encode(
             clip(), data.images, tokens=encoder.tokens, device=device, progress=show

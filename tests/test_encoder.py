@@ -8,7 +8,8 @@ from PIL import Image
 
 from tests.test_train import CONFIG, recording
 from tinybrain.checkpoint import config_from_dict, config_to_dict
-from tinybrain.clip.model import TextConfig, VisionConfig
+from tinybrain.clip import weights
+from tinybrain.clip.model import TextConfig, VisionConfig, random_clip
 from tinybrain.encoder import (
     Encoder,
     encode_captions,
@@ -102,6 +103,25 @@ def test_a_report_is_told_what_the_network_was():
     assert many.startswith("words (captions of t.csv; one token), by")
     file = Encoder("features", source="kept", tokens=True).describe()
     assert file == "all tokens of the image, by features from kept"
+
+
+def test_weights_are_found_again_and_others_refused(tmp_path):
+    vision = dataclasses.replace(TOWER, width=64, heads=1)
+    file, clip = tmp_path / "weights.pt", random_clip(vision, seed=1)
+    torch.save(clip.state_dict(), file)
+    maker = Encoder("clip", weights=str(file), sha256=weights.checksum(file), unit_length=True)
+    context = maker.encode(maker.load_clip(), PICTURES)
+    torch.testing.assert_close(context, dataclasses.replace(
+        random_encoder(vision, seed=1), unit_length=True).encode(clip, PICTURES))
+    torch.save(random_clip(vision, seed=2).state_dict(), file)
+    with pytest.raises(ValueError, match=r"weights.pt is not the file of weights this model was"):
+        maker.load_clip()
+
+
+def test_the_checksum_of_a_name_is_not_computed_again(tmp_path, monkeypatch):
+    source = weights.WEIGHTS["ViT-L/14"]
+    monkeypatch.setattr(weights, "fetch", lambda url, sha256, path: path)  # which has verified it
+    assert weights.checksum("ViT-L/14", tmp_path) == source.sha256
 
 
 @pytest.mark.parametrize("concept, name", [

@@ -222,6 +222,12 @@ def test_a_run_with_other_settings_is_refused(tmp_path):
         train.fit(other, y0, context, tmp_path, heldout=heldout, progress=False)
     with pytest.raises(ValueError, match=r"data.sum"):
         train.fit(prepared(epochs=1)[0], y0 + 1, context, tmp_path, heldout=heldout, progress=False)
+    again = prepared(epochs=1)[0]
+    with pytest.raises(ValueError, match=r"context.sum"):
+        train.fit(again, y0, context * 2, tmp_path, heldout=heldout, progress=False)
+    again.encoder = Encoder("features", source="elsewhere")
+    with pytest.raises(ValueError, match=r"context.encoder: .*'test'.* there, .*'elsewhere'.* now"):
+        train.fit(again, y0, context, tmp_path, heldout=heldout, progress=False)
 
 
 def test_first_weights_are_a_function_of_the_seed():

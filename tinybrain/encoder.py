@@ -23,7 +23,6 @@ from torch import Tensor
 
 from . import features
 from .clip import weights
-from .clip.download import file_sha256
 from .clip.model import CLIP, TextConfig, VisionConfig, random_clip
 from .clip.tokenizer import Tokenizer
 from .things.images import list_images
@@ -93,13 +92,12 @@ class Encoder:
             clip = random_clip(VisionConfig(**self.vision), self.seed, text)
             clip.tokenizer = Tokenizer()
             return clip
-        path = weights.locate(self.weights)
-        if self.sha256 and file_sha256(path) != self.sha256:
+        if self.sha256 and weights.checksum(self.weights) != self.sha256:
             raise ValueError(
-                f"{path} is not the file of weights this model was trained with (its sha256 is not "
-                f"{self.sha256}); the embeddings would mean something else"
+                f"{self.weights} is not the file of weights this model was trained with (its sha256 "
+                f"is not {self.sha256}); the embeddings would mean something else"
             )
-        return weights.load(path)
+        return weights.load(self.weights)
 
     def encode(
         self, clip: CLIP, images: Any = None, captions: str | Sequence[str] | None = None, *,

@@ -156,7 +156,7 @@ def fit(
     folder, recipe, device = Path(folder), model.recipe, model.device
     state = start(model.unet, recipe)
     y0, context = y0.to(device), model.condition(context)
-    identity = run_identity(model, y0)
+    identity = run_identity(model, y0, context)
     if (folder / "run.pt").exists():
         resume(state, identity, checkpoint.load(folder / "run.pt", "run", device), folder)
     watched = None if heldout is None else (y0[heldout], context[heldout])
@@ -262,7 +262,7 @@ def finished(log: list[dict[str, Any]], recipe: Recipe) -> bool:
 # What is kept and shown
 
 
-def run_identity(model: ImageToBrain, y0: Tensor) -> dict[str, Any]:
+def run_identity(model: ImageToBrain, y0: Tensor, context: Tensor) -> dict[str, Any]:
     """What must not change between the beginning and the continuation of a run."""
     recipe = checkpoint.config_to_dict(model.recipe)
     for later in ("sampler", "sampling_steps"):  # of the evaluation
@@ -274,6 +274,11 @@ def run_identity(model: ImageToBrain, y0: Tensor) -> dict[str, Any]:
             "shape": list(y0.shape),
             "sensors": list(model.sensors),
             "sum": float(y0.double().abs().sum()),
+        },
+        "context": {
+            "encoder": checkpoint.config_to_dict(model.encoder),
+            "shape": list(context.shape),
+            "sum": float(context.double().abs().sum()),
         },
     }
 
@@ -294,11 +299,11 @@ def save_run(folder: Path, state: State, identity: dict[str, Any]) -> None:
 def resume(state: State, identity: dict[str, Any], saved: dict[str, Any], folder: Path) -> None:
     """Continue where `saved` stopped; refuse if what it belongs to has changed."""
     changed = [
-        f"{part}.{name}: {before[name]} there, {now.get(name)} now"
+        f"{part}.{name}: {before.get(name)} there, {now.get(name)} now"
         for part, now in identity.items()
-        for before in [saved["identity"][part]]
-        for name in before
-        if not same(before[name], now.get(name))
+        for before in [saved["identity"].get(part, {})]
+        for name in dict.fromkeys((*before, *now))
+        if not same(before.get(name), now.get(name))
     ]
     if changed:
         raise ValueError(

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from .archive import read_safetensors, read_torch
-from .download import cache_folder, fetch
+from .download import cache_folder, fetch, file_sha256
 from .model import CLIP, TextConfig, VisionConfig
 from .names import check, openai_names
 
@@ -142,6 +142,13 @@ def locate(name_or_path: str | Path = "ViT-L/14", cache_dir: str | Path | None =
         raise ValueError(f"{path}: weights in several pieces; save them in one: {listed}")
     wanted = f"{', '.join(NAMES)} or one *.pt"
     raise FileNotFoundError(f"{path}: no weights in this folder: wanted {wanted}; has {listed}")
+
+
+def checksum(name_or_path: str | Path, cache_dir: str | Path | None = None) -> str:
+    """The SHA-256 of the file that `locate` finds; of a name it is known, and verified there."""
+    path = locate(name_or_path, cache_dir)
+    source = WEIGHTS.get(str(name_or_path))
+    return source.sha256 if source else file_sha256(path)
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
