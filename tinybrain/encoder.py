@@ -94,8 +94,8 @@ class Encoder:
             return clip
         if self.sha256 and weights.checksum(self.weights) != self.sha256:
             raise ValueError(
-                f"{self.weights} is not the file of weights this model was trained with (its sha256 "
-                f"is not {self.sha256}); the embeddings would mean something else"
+                f"{self.weights} is not the file of weights this model was trained with (its "
+                f"sha256 is not {self.sha256}); the embeddings would mean something else"
             )
         return weights.load(self.weights)
 
