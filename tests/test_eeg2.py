@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tinybrain.things import EEG2, eeg2
+from tinybrain.things import EEG2, recording
 from tinybrain.things.sensors import THINGS_EEG2_63
 
 PLACES = ["Preprocessed_data_250Hz/sub-01", "sub-01", "eeg_dataset/preprocessed_data/Sub-01"]
@@ -84,12 +84,12 @@ def test_subject_in_every_spelling_and_root_at_every_level(tmp_path, subject):
 @pytest.mark.parametrize("block", [1, 800, 8_000_000])
 def test_mean_equals_numpys_in_any_blocks(monkeypatch, order, dtype, block):
     data = np.asarray(100 * signals(n=7, r=3), dtype=dtype, order=order)
-    monkeypatch.setattr(eeg2, "BLOCK", block)
-    read = eeg2.read_signals(data, average=True)
+    monkeypatch.setattr(recording, "BLOCK", block)
+    read = recording.read_signals(data, average=True)
     expected = data.astype("f8").mean(axis=1)
     np.testing.assert_allclose(read.signals, expected, rtol=1e-5, atol=1e-5)
     assert read.rms == pytest.approx(np.sqrt(np.mean(expected**2)), rel=1e-5)
-    single = eeg2.read_signals(data, average=False)
+    single = recording.read_signals(data, average=False)
     np.testing.assert_array_equal(single.signals, data.astype("f4"))
 
 
@@ -101,8 +101,8 @@ def test_broken_rows_and_silent_sensors_are_seen_in_any_block(monkeypatch, order
     data[:, :, 2] = data[:, :, 4] = 0
     data[1, 2, 4, 5] = 1
     data[1, 0, 0, 0] = data[4, 1, 1, 8] = np.nan
-    monkeypatch.setattr(eeg2, "BLOCK", block)
-    read = eeg2.read_signals(np.asarray(data, order=order), average)
+    monkeypatch.setattr(recording, "BLOCK", block)
+    read = recording.read_signals(np.asarray(data, order=order), average)
     assert np.flatnonzero(read.broken).tolist() == [1, 4]
     assert np.flatnonzero(read.silent).tolist() == [2]
 
@@ -118,13 +118,13 @@ def test_three_axes_are_one_repetition(tmp_path):
     write(tmp_path, content(data := signals()[:, 0]))
     eeg = EEG2(tmp_path, 1, "train")
     np.testing.assert_array_equal(eeg.signals, data.astype(np.float32))
-    assert eeg.repeats == 1 and "mean of 1 repetition," in eeg.summary
+    assert eeg.repeats == 1 and " images, 1 repetition," in eeg.summary
 
 
 def test_averaging_allocates_little_beyond_its_result(tmp_path, monkeypatch):
     data = signals(n=400, r=10, h=20, w=50)  # 32 MB, result 1.6 MB
     write(tmp_path, content(data))
-    monkeypatch.setattr(eeg2, "BLOCK", 500_000)
+    monkeypatch.setattr(recording, "BLOCK", 500_000)
     tracemalloc.start()
     EEG2(tmp_path, 1, "train")
     _, peak = tracemalloc.get_traced_memory()

@@ -16,15 +16,13 @@ next four. No file is loaded whole: repetitions are averaged block by block from
 from __future__ import annotations
 
 import re
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from . import pickles
 from .images import image_table, visible
+from .recording import Content, Recording, check_request, sensor_names, time_axis
 from .sensors import THINGS_EEG2_63
 
 KEYS = ("preprocessed_eeg_data", "ch_names", "times")
@@ -45,10 +43,9 @@ PRODUCERS = {
     (17, 100): ("OSF", "the preprocessed files on OSF, component anp5v"),
     (63, 250): ("NICE", "Preprocessed_data_250Hz, which NICE-EEG's scripts make of the raw data"),
 }
-BLOCK = 8_000_000  # bytes read at a time
 
 
-class EEG2:
+class EEG2(Recording):
     """One subject and split of THINGS-EEG2.
 
     Parameters
@@ -91,7 +88,7 @@ class EEG2:
         shape than asked; images that do not match. Messages name the file.
     """
 
-    kind = "eeg"
+    kind, data_set = "eeg", "THINGS-EEG2"
 
     def __init__(
         self,
@@ -102,30 +99,10 @@ class EEG2:
         repeats: str = "mean",
         shape: tuple[int, int] | None = None,
     ):
-        if split not in FILE or repeats not in ("mean", "single"):
-            raise ValueError(
-                f"split {split!r}, repeats {repeats!r}; wanted split 'train' or 'test' and "
-                "repeats 'mean' or 'single'"
-            )
-        file = find_file(root, subject, split)
-        data, names, times = _fields(file, shape)
-        n, r, h, w = data.shape
-        self.times, cut = _time_axis(file, times, w)
-        self.sensors = _sensor_names(file, names, h)
-        table = image_table(root, split, n)
-        self.images, self.concepts, self.repeats = table.paths, table.concepts, r
-        read = read_signals(data, average=repeats == "mean")
-        _check_values(file, read, table.paths, self.sensors)
-        self.signals, self.unit = read.signals, _unit(read.rms, (h, w))
-        self.summary = (
-            f"THINGS-EEG2 {split}, {file} ({_producer(file, (h, w))}): {n} images, "
-            f"{'mean of ' if repeats == 'mean' else ''}{r} repetition{'s' * (r > 1)}, "
-            f"{h} sensors {self.sensors[0]} to {self.sensors[-1]}, {w} points "
-            f"{_span(self.times)}{cut}, unit {self.unit}; images: {table.source}"
-        )
-
-    def __repr__(self) -> str:
-        return f"<EEG2 {self.summary}>"
+        check_request(split, repeats)
+        content = _open(find_file(root, subject, split), shape)
+        table = image_table(root, split, len(content.data))
+        super().__init__(content, table, split, repeats)
 
 
 # Finding the file
@@ -175,8 +152,8 @@ def _subject_folders(root: Path) -> list[tuple[int, Path]]:
 # What the file says
 
 
-def _fields(file: Path, shape: tuple[int, int] | None) -> tuple[np.ndarray, object, object]:
-    """Signals (n, r, h, w), sensor names and times as they are in the file."""
+def _open(file: Path, shape: tuple[int, int] | None) -> Content:
+    """What is in the file, not yet read."""
     content = pickles.read(file)
     if type(content) is not dict:
         came = f"a bare array of shape {content.shape}, as NeuroBridge, ZEISS and BrainAE write"
@@ -198,117 +175,17 @@ def _fields(file: Path, shape: tuple[int, int] | None) -> tuple[np.ndarray, obje
             f"{file}: {came[0]} sensors x {came[1]} points came{_says(came)}; "
             f"wanted {wanted[0]} x {wanted[1]}{_says(wanted)}"
         )
-    return data, content.get("ch_names"), content["times"]
+    h, w = data.shape[2:]
+    times, cut = time_axis(file, content["times"], w)
+    sensors = sensor_names(file, content.get("ch_names"), h, (THINGS_EEG2_63, OSF_17))
+    unit = "whitened" if (h, w) in PRODUCERS else "a.u."
+    return Content(file, data, sensors, times, _producer(file, (h, w)), cut, normalised=unit)
 
 
 def _says(shape: tuple[int, int]) -> str:
     return f" ({': '.join(PRODUCERS[shape])})" if shape in PRODUCERS else ""
 
 
-def _time_axis(file: Path, times, w: int) -> tuple[np.ndarray, str]:
-    """Times (w,) in seconds, and what was cut from them, in words."""
-    try:
-        axis = np.array(times, np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(f"{file}: times are not numbers") from None
-    if axis.ndim != 1 or len(axis) < w or not np.isfinite(axis).all():
-        raise ValueError(f"{file}: times of shape {axis.shape}; wanted one for each of {w} points")
-    cut = f" (the last {w} of {len(axis)} times)" if len(axis) > w else ""
-    axis, steps = axis[-w:], np.diff(axis[-w:])
-    if w > 1 and not (steps.min() > 0 and np.ptp(steps) <= 0.01 * steps.mean()):
-        raise ValueError(f"{file}: times do not increase evenly; wanted seconds from image onset")
-    if np.abs(axis).max() > 20:
-        raise ValueError(f"{file}: times reach {axis[-1]:g}; wanted seconds, not ms or samples")
-    return axis, cut
-
-
-def _sensor_names(file: Path, names, h: int) -> tuple[str, ...]:
-    if names is None:
-        known = {63: THINGS_EEG2_63, 17: OSF_17}.get(h)
-        what = "THINGS-EEG2's order of" if known else "E1, E2, ... for"
-        warnings.warn(f"{file}: no ch_names; taking {what} {h} sensors", stacklevel=3)
-        return known or tuple(f"E{number}" for number in range(1, h + 1))
-    names = np.ravel(names).tolist() if isinstance(names, np.ndarray) else names
-    if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
-        raise ValueError(f"{file}: ch_names is not a list of names")
-    if len(names) != h:
-        raise ValueError(f"{file}: {len(names)} ch_names for {h} sensors")
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"{file}: ch_names has {', '.join(twice[:10])} more than once")
-    return tuple(str(name) for name in names)
-
-
-# Reading the signals
-
-
-class SignalsRead(NamedTuple):
-    """Signals in memory and what was seen of them in the same pass."""
-
-    signals: np.ndarray  # float32 (n, h, w) or (n, r, h, w)
-    broken: np.ndarray  # bool (n,): rows with a NaN or an infinite value
-    silent: np.ndarray  # bool (h,): sensors that are zero throughout
-    rms: float
-
-
-def read_signals(data: np.ndarray, average: bool) -> SignalsRead:
-    """Signals (n, r, h, w) in float32, repetitions averaged or not, in one pass over a file.
-
-    Memory beyond the result is a few blocks of 8 MB.
-    """
-    n, _, h, w = data.shape
-    precise = np.result_type(data.dtype, np.float32)  # half precision would round the mean
-    signals = np.empty((n, h, w) if average else data.shape, np.float32)
-    broken, sounding, squares = np.zeros(n, bool), np.zeros(h, bool), 0.0
-    for at in _blocks(data):
-        to = (at[0], at[2], at[3]) if average else at
-        with np.errstate(all="ignore"):  # a NaN or an overflow is found below and named
-            signals[to] = data[at].mean(axis=1, dtype=precise) if average else data[at]
-            part = signals[to].reshape(signals[to].shape[0], -1, h, signals[to].shape[-1])
-            broken[at[0]] |= ~np.isfinite(part).all(axis=(1, 2, 3))
-            sounding |= part.any(axis=(0, 1, 3))
-            squares += float(np.square(part).sum(dtype=np.float64))
-    return SignalsRead(signals, broken, ~sounding, (squares / signals.size) ** 0.5)
-
-
-def _blocks(data: np.ndarray) -> Iterator[tuple[slice, ...]]:
-    """Pieces of (n, r, h, w) along the axis that is outermost in the file."""
-    outer = max((0, 3), key=lambda axis: (data.shape[axis] > 1) * abs(data.strides[axis]))
-    step = max(1, BLOCK * data.shape[outer] // data.nbytes)
-    for start in range(0, data.shape[outer], step):
-        at = [slice(None)] * 4
-        at[outer] = slice(start, start + step)
-        yield tuple(at)
-
-
-def _check_values(file: Path, read: SignalsRead, images: tuple, sensors: tuple) -> None:
-    if rows := np.flatnonzero(read.broken).tolist():
-        first = ", ".join(f"{row} ({images[row].name})" for row in rows[:5])
-        raise ValueError(
-            f"{file}: NaN or infinite values in {len(rows)} of {len(images)} rows, the first "
-            f"{first}; wanted finite signals: repair the file or leave these images out of it"
-        )
-    if read.silent.any():
-        zero = [name for name, silent in zip(sensors, read.silent) if silent]
-        warnings.warn(f"{file}: zero throughout: {', '.join(zero)}", stacklevel=3)
-
-
-# Saying what it is
-
-
-def _unit(rms: float, shape: tuple[int, int]) -> str:
-    """Volts are about 1e-5; signals whitened by multivariate noise normalisation are about 1."""
-    if 0 < rms < 1e-3:
-        return "V"
-    return "whitened" if shape in PRODUCERS and 0.01 < rms < 10 else "a.u."
-
-
 def _producer(file: Path, shape: tuple[int, int]) -> str:
     form = "bare pickle" if pickles.container(file) == "pickle" else "np.save"
     return f"{PRODUCERS[shape][0]}, {form}" if shape in PRODUCERS else form
-
-
-def _span(times: np.ndarray) -> str:
-    ends = f"{times[0]:.3f} to {times[-1]:.3f} s"
-    if len(times) == 1:
-        return ends
-    return f"{ends} at {(len(times) - 1) / (times[-1] - times[0]):g} Hz"
