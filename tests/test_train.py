@@ -62,6 +62,16 @@ def test_concepts_are_held_out_whole():
         train.hold_out(("a",) * 5, 0.5, seed=0)
 
 
+def test_images_are_held_out_one_by_one_where_asked():
+    concepts = tuple(f"{i // 10:05d}_x" for i in range(200))
+    aside = train.hold_out(concepts, 0.05, seed=3, validation="image")
+    assert len(set(aside.tolist())) == 10 and len({concepts[i] for i in aside}) > 1
+    again = train.hold_out(concepts, 0.05, seed=3, validation="image")
+    assert torch.equal(aside, again)
+    with pytest.raises(ValueError, match="validation 'person' is not in"):
+        dataclasses.replace(PAPER, validation="person")
+
+
 def test_held_out_rows_are_never_learned_from(tmp_path):
     """Garbage in the held-out rows changes nothing but the held-out error."""
     one, y0, context, aside = prepared(patience=0, epochs=2)

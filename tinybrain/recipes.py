@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 from .ddpm import DDPM, cosine_schedule, linear_schedule
 
+VALIDATIONS = ("concept", "image")
 SCHEDULES = {"linear": linear_schedule, "cosine": cosine_schedule}
 
 
@@ -46,7 +47,8 @@ class Recipe:
     ema_width: float = 0.0  # width of the weight average as a share of the run so far; 0: none
     bf16: bool = False  # where the device has it
     # choosing among the epochs
-    heldout: float = 0.0  # share of training concepts kept aside
+    heldout: float = 0.0  # share of the training concepts, or images, kept aside
+    validation: str = "concept"  # what is kept aside: whole concepts, or "image" as NICE does
     patience: int = 0  # epochs without improvement on them before stopping; 0: never stop
     # sampling
     sampler: str = "ancestral"
@@ -56,6 +58,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.schedule not in SCHEDULES:
             raise ValueError(f"Recipe: schedule {self.schedule!r} is not in {sorted(SCHEDULES)}")
+        if self.validation not in VALIDATIONS:
+            raise ValueError(f"Recipe: validation {self.validation!r} is not in {VALIDATIONS}")
         for name, low in (("epochs", 1), ("batch_size", 1), ("timesteps", 1), ("patience", 0)):
             if getattr(self, name) < low:
                 raise ValueError(f"Recipe: {name} is {getattr(self, name)}; wanted {low} or more")

@@ -28,12 +28,14 @@ from .encoder import Encoder
 from .files import write_text
 from .pipeline import ImageToBrain
 
-# Table 1 of the paper: THINGS-EEG2 within subject, subject: (MSE, PCC). The axes of its PCC are
-# not stated.
+# Tables 1 and 4 of the paper, within subject: by kind and shape the table's number, and subject:
+# (MSE, PCC). The axes of its PCC are not stated.
 PAPER_EEG = {
     1: (0.178, 0.228), 2: (0.212, 0.191), 3: (0.189, 0.216), 4: (0.225, 0.173), 5: (0.269, 0.139),
     6: (0.247, 0.159), 7: (0.213, 0.186), 8: (0.200, 0.231), 9: (0.204, 0.140), 10: (0.234, 0.213),
 }  # fmt: skip
+PAPER_MEG = {1: (0.607, 0.128), 2: (0.856, 0.198), 3: (0.964, 0.061), 4: (0.623, 0.099)}
+PAPER = {("eeg", (63, 250)): (1, PAPER_EEG), ("meg", (271, 200)): (4, PAPER_MEG)}
 COLUMNS = ("mse", "r2", "pattern", "image", "pooled")
 HEADINGS = ("MSE", "R² vs mean ERP", "PCC pattern", "PCC image", "PCC pooled")
 
@@ -94,9 +96,11 @@ def evaluate(
         rows.append(
             {"name": "noise ceiling", "mse": ceiling.mse, "r2": against, **ceiling.corrected}
         )
-    if model.kind == "eeg" and model.shape == (63, 250) and subject in PAPER_EEG:
-        mse, pcc = PAPER_EEG[subject]
-        rows.append({"name": "the paper, Table 1 (axes not stated)", "mse": mse, "pattern": pcc})
+    place, paper = PAPER.get((model.kind, tuple(model.shape)), (0, {}))
+    if subject in paper:
+        mse, pcc = paper[subject]
+        name = f"the paper, Table {place} (axes not stated)"
+        rows.append({"name": name, "mse": mse, "pattern": pcc})
 
     ratio = metrics.variance_per_sensor(samples) / metrics.variance_per_sensor(train.signals)
     report = {
@@ -217,6 +221,10 @@ def to_markdown(report: dict[str, Any], figures: dict[str, str]) -> str:
             "\nThis recipe has no conditional mean: its last timestep is not pure noise "
             "(no zero terminal SNR)."
         )
+    validation = (
+        f"{recipe['heldout']:.1%} of the training {recipe['validation']}s held out, seed "
+        f"{recipe['seed']}" if recipe["heldout"] else "none"
+    )
     attention = []
     if report["attention"]:
         mean, least, most = (report["attention"][name] for name in ("mean", "least", "most"))
@@ -235,6 +243,7 @@ def to_markdown(report: dict[str, Any], figures: dict[str, str]) -> str:
         f"{'ridge residual, ' if recipe['residual'] else ''}at most {recipe['epochs']} epochs of "
         f"batch {recipe['batch_size']}, learning rate {recipe['lr']:g}; epoch {report['epoch']} is "
         "kept",
+        f"- validation: {validation}",
         f"- network: {report['parameters']:,} parameters, channels {report['unet']['channels']}, "
         f"{report['unet']['conditioning']}",
         f"- sampling: {recipe['sampler']}, {recipe['sampling_steps']} steps, {report['trials']} "

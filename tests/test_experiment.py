@@ -1,0 +1,69 @@
+"""One experiment: its settings, and the whole of it on a demo of a few images."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tinybrain import experiment
+from tinybrain.pipeline import ImageToBrain
+from tinybrain.things import EEG2, make_demo
+from tinybrain.things.demo import read_truth
+
+FEW = {"train_concepts": 6, "train_images": 2, "test_concepts": 3, "test_repeats": 4}
+
+
+def parse(*words):
+    return experiment.arguments("", "THINGS").parse_args([str(word) for word in words])
+
+
+@pytest.mark.parametrize(("kind", "batch"), [("eeg", 16), ("meg", 4)])
+def test_real_data_are_trained_on_as_the_paper_does(kind, batch):
+    recipe, config = experiment.settings(parse("--data", "x", "--recipe", "paper"), kind, 768)
+    assert (recipe.batch_size, recipe.epochs, recipe.lr) == (batch, 50, 1e-4)
+    assert config.channels == (128, 256, 512, 512) and config.context_dim == 768
+    small, narrow = experiment.settings(parse("--data", "x", "--small"), kind, 768)
+    assert small.epochs == 4 and narrow.channels == (16, 32, 64, 64)
+
+
+def test_what_the_user_says_comes_first():
+    args = parse("--data", "x", "--batch-size", 3, "--validation", "image", "--heldout", 0.1,
+                 "--channels", 32, 64, 96, "--steps", 7, "--seed", 5)
+    recipe, config = experiment.settings(args, "meg", 10)
+    assert (recipe.batch_size, recipe.validation, recipe.heldout) == (3, "image", 0.1)
+    assert (recipe.sampling_steps, recipe.seed) == (7, 5)
+    assert config.channels == (32, 64, 96) and config.attention == (False, True, True)
+
+
+def test_the_names_of_run_folders_tell_recipe_and_context():
+    assert str(experiment.run_folder(parse(), "demo")) == "runs/demo"
+    args = parse("--recipe", "paper", "--context", "text")
+    assert str(experiment.run_folder(args, "sub-01")) == "runs/sub-01-paper-text"
+
+
+def test_the_clip_of_a_demo_is_small_and_of_data_the_papers():
+    assert experiment.context_options(parse(), "eeg").clip == "random-small"
+    assert experiment.context_options(parse("--data", "x"), "eeg").clip == "ViT-L/14"
+    assert experiment.context_options(parse("--data", "x", "--small"), "eeg").clip == "random-small"
+    assert experiment.context_options(parse("--features", "x"), "eeg").clip == ""
+
+
+def test_a_whole_experiment_leaves_model_report_and_figures(tmp_path, capsys):
+    data = make_demo(tmp_path / "data", **FEW, sensors=("O1", "Oz", "O2", "Pz", "Cz"), points=20)
+    train = EEG2(data, 1, "train")
+    test = EEG2(data, 1, "test", repeats="single")
+    args = parse("--channels", 8, 8, "--epochs", 1, "--trials", 2, "--steps", 3,
+                 "--heldout", 0.4, "--device", "cpu")
+    experiment.run(args, train, test, tmp_path / "run", read_truth(data).test)
+    there = {path.name for path in (tmp_path / "run").iterdir()}
+    assert there == {"model.pt", "run.pt", "report.md", "report.json", "log.csv", "loss.png",
+                     "evoked.png", "topographies.png", "denoising.png", "denoising.gif"}
+    page = (tmp_path / "run/report.md").read_text()
+    assert "40.0% of the training concepts held out, seed 0" in page
+    rows = json.loads((tmp_path / "run/report.json").read_text())["rows"]
+    assert [row["name"] for row in rows][-2:] == ["truth (best possible)", "noise ceiling"]
+    assert ImageToBrain.load(tmp_path / "run/model.pt").mean(train.images[:1]).data.shape == (
+        1, 1, 5, 20
+    )  # fmt: skip
+    assert "training" in capsys.readouterr().out

@@ -1,0 +1,195 @@
+"""One experiment: a recording and what its images say, a model trained, judged and drawn.
+
+`run` is the order of Figure 2 and Section 4: context, model, training, evaluation, figures. The
+examples say which recording it is and how it is read; here is what they have in common. A run
+folder holds model.pt, report.md, report.json, log.csv and the figures.
+Letters: n images, k trials, h sensors, w time points.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from . import figures, report, topography
+from .contexts import ContextOptions, make_contexts
+from .encoder import CONTEXTS, TEMPLATE
+from .pipeline import ImageToBrain
+from .recipes import RECIPES, VALIDATIONS, Recipe
+from .things.sensors import layout
+from .train import fit, heldout_references, hold_out, pick_device
+from .unet import CONDITIONINGS, UNetConfig
+
+# The paper's network, an eighth as wide; fewer and larger steps.
+SMALL = {"channels": (16, 32, 64, 64), "layers_per_block": 1, "heads": 4, "groups": 8}
+SMALL_RUN = {"epochs": 4, "lr": 1e-3}
+BATCH = {"eeg": 16, "meg": 4}  # Section 4.2
+MAPS = {"eeg": "Figure 3", "meg": "Figure 4"}
+
+
+def arguments(description: str, data: str) -> argparse.ArgumentParser:
+    """The command line of an example that trains on `data`, such as "THINGS-EEG2"."""
+    cli = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    what = cli.add_argument_group("data")
+    what.add_argument("--data", type=Path, help=f"a {data} folder; without it, the demo")
+    what.add_argument("--subject", type=int, default=1)
+    told = cli.add_argument_group("what the network is told")
+    told.add_argument("--context", choices=CONTEXTS, default="image")
+    told.add_argument("--features", type=Path, help="folder of clip_feature_maps_*.npy as NICE has "
+                      "them, or of what encode_images.py wrote")
+    told.add_argument("--clip", help="weights: ViT-L/14, a file or a folder; or random or "
+                      "random-small, a tower that has learned nothing, for trying without")
+    told.add_argument("--tokens", action="store_true", help="all tokens of an image, not one")
+    told.add_argument("--template", default=TEMPLATE, help="of a caption: %(default)s")
+    told.add_argument("--captions", type=Path, help="table with the columns image and caption")
+    how = cli.add_argument_group("model and training")
+    how.add_argument("--recipe", choices=sorted(RECIPES), default="tinybrain")
+    how.add_argument("--small", action="store_true", help="the demo's network, epochs and tower")
+    how.add_argument("--conditioning", choices=CONDITIONINGS, default="cross_attention")
+    how.add_argument("--channels", type=int, nargs="+", help="widths of the U-Net's levels")
+    how.add_argument("--epochs", type=int)
+    how.add_argument("--batch-size", type=int)
+    how.add_argument("--lr", type=float)
+    how.add_argument("--validation", choices=VALIDATIONS, help="what is kept aside of training "
+                     "for choosing the epoch: concepts, or images as NICE does")
+    how.add_argument("--heldout", type=float, help="share of them, from 0 to 0.5")
+    how.add_argument("--seed", type=int, default=0)
+    how.add_argument("--device", help="cpu, cuda, cuda:1 ...; by default a GPU if there is one")
+    judge = cli.add_argument_group("evaluation")
+    judge.add_argument("--trials", type=int, default=4, help="samples per test image")
+    judge.add_argument("--sampler", choices=("ancestral", "ddim", "dpm_solver"))
+    judge.add_argument("--steps", type=int, help="sampling steps")
+    cli.add_argument("--run", type=Path, help="run folder; by default one in runs/")
+    cli.add_argument("--restart", action="store_true", help="train anew, not from where it stopped")
+    return cli
+
+
+def run(
+    args: argparse.Namespace, train, test, folder: Path, truth: np.ndarray | None = None
+) -> None:
+    """Train on one recording, judge on the other, write all of it into `folder`.
+
+    Parameters
+    ----------
+    args : of `arguments`
+    train, test : recordings, `test` with single repetitions
+    folder : the run's; `args.run` comes before it
+    truth : (n, h, w), noise-free test signals where they are known
+    """
+    began, folder = time.monotonic(), args.run or folder
+    if args.restart:
+        (folder / "run.pt").unlink(missing_ok=True)
+    print(train.summary, test.summary, sep="\n")
+    device = torch.device(args.device) if args.device else pick_device()
+    encoder, context = make_contexts(
+        context_options(args, train.kind), {"train": train, "test": test}, device=device,
+        progress=sys.stderr.isatty(),
+    )
+    print(f"context {tuple(context['train'].shape[1:])}: {encoder.describe()}")
+
+    recipe, config = settings(args, train.kind, context["train"].shape[2])
+    model, y0 = ImageToBrain.prepare(recipe, config, train, context["train"], encoder)
+    model.to(device)
+    aside = hold_out(train.concepts, recipe.heldout, recipe.seed, recipe.validation)
+    count = sum(p.numel() for p in model.unet.parameters())
+    print(f"training {count:,} parameters on {len(y0):,} images, {device}: {folder}")
+    log = fit(model, y0, context["train"], folder, heldout=aside)
+
+    print("evaluating")
+    result = report.evaluate(
+        model, train, context["train"], test, context["test"], trials=args.trials, truth=truth,
+        subject=args.subject if args.data else None, seed=recipe.seed, progress=sys.stderr.isatty(),
+    )
+    references = heldout_references(model, train.signals, y0, aside) if aside is not None else {}
+    drawn = draw(folder, model, log, references, train, test, context["test"], result)
+    result.report["seconds"] = round(time.monotonic() - began)
+    model.card["report"] = report.plain(result.report)
+    model.save(folder / "model.pt")
+    page = report.write(result.report, folder, drawn)
+    print("", report.table(result.report["rows"]), "", report.verdict(result.report), sep="\n")
+    print(f"\n{page} (figures beside it), model {folder / 'model.pt'}")
+
+
+def run_folder(args: argparse.Namespace, name: str) -> Path:
+    """Where a run of this recording goes by default: recipe and context are in its name."""
+    suffix = "" if args.recipe == "tinybrain" else f"-{args.recipe}"
+    return Path("runs") / (name + suffix + ("" if args.context == "image" else f"-{args.context}"))
+
+
+def is_small(args: argparse.Namespace) -> bool:
+    return args.small or not args.data
+
+
+def context_options(args: argparse.Namespace, kind: str) -> ContextOptions:
+    """The demo's tower where it is small, ViT-L/14 otherwise, unless the user says."""
+    clip = args.clip or ("" if args.features else "random-small" if is_small(args) else "ViT-L/14")
+    return ContextOptions(
+        args.context, args.features, clip, args.tokens, args.template, args.captions,
+        keep=Path("runs") / ("features" if kind == "eeg" else f"features-{kind}"),
+    )
+
+
+def settings(
+    args: argparse.Namespace, kind: str, context_dim: int
+) -> tuple[Recipe, UNetConfig]:
+    """Recipe and network: the paper's sizes, or the demo's, changed where the user says so."""
+    asked = {"epochs": args.epochs, "batch_size": args.batch_size, "lr": args.lr,
+             "validation": args.validation, "heldout": args.heldout,
+             "sampler": args.sampler, "sampling_steps": args.steps}
+    asked = {name: value for name, value in asked.items() if value is not None}
+    usual = SMALL_RUN if is_small(args) else {"batch_size": BATCH[kind]}
+    recipe = replace(RECIPES[args.recipe], **usual | asked, seed=args.seed)
+    config = UNetConfig(
+        **(SMALL if is_small(args) else {}), context_dim=context_dim,
+        conditioning=args.conditioning, zero_output=recipe.residual,
+    )
+    if args.channels:
+        levels = len(args.channels)  # the two innermost attend, as the paper's do
+        attention = tuple(level >= levels - 2 for level in range(levels))
+        config = replace(config, channels=tuple(args.channels), attention=attention)
+    return recipe, config
+
+
+def draw(folder: Path, model, log, references, train, test, context_test, result) -> dict[str, str]:
+    """Write the figures; their files by caption."""
+    sensors, times, unit = model.sensors, model.times, model.unit
+    real = test.signals.mean(axis=1)                                           # (n, h, w)
+    figures.plot_loss(log, folder / "loss.png", references, kept=model.card["epoch"])
+    figures.plot_evoked(
+        real, result.samples, sensors=sensors, times=times, unit=unit, path=folder / "evoked.png",
+        picks=figures.informative_sensors(real, sensors), conditional_mean=result.mean,
+    )
+    captions = {
+        "Mean evoked response to the test images, recorded and generated": "evoked.png",
+        "Training: loss by timestep" + ", and the conditional mean on held-out rows"
+        * model.recipe.has_conditional_mean: "loss.png",
+    }
+    maps = {"Training": train.signals.mean(axis=0), "Test": real.mean(axis=0),
+            "Generated": result.samples.mean(axis=(0, 1))}
+    maps["Training - test"] = maps["Training"] - maps["Test"]
+    try:
+        topography.plot_topographies(
+            maps, sensors=sensors, xy=layout(sensors), times=times, unit=unit,
+            path=folder / "topographies.png",
+        )
+        title = f"Topographies every 100 ms, as the paper's {MAPS[model.kind]}"
+        captions[title] = "topographies.png"
+    except ValueError as error:  # sensors without a known position
+        print(f"no topographies: {error}")
+    steps = list(model.denoise_steps(context_test[:1], seed=0))
+    states = [(f"t = {t}" if t >= 0 else "signal", y.numpy()) for t, y in steps]
+    few = [states[round(i * (len(states) - 1) / 5)] for i in range(6)]
+    some = [states[round(i * (len(states) - 1) / 29)] for i in range(30)]
+    look = {"sensors": sensors, "times": times, "unit": unit}
+    figures.plot_denoising(few, path=folder / "denoising.png", **look)
+    figures.animate_denoising(some, path=folder / "denoising.gif", **look)
+    captions["One signal being denoised (moving: denoising.gif)"] = "denoising.png"
+    return captions
