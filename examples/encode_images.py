@@ -3,13 +3,15 @@
 
     python examples/encode_images.py PHOTOS --out FEATURES
     python examples/encode_images.py THINGS --out FEATURES --nice
+    python examples/encode_images.py THINGS-MEG --out FEATURES
     python examples/encode_images.py PHOTOS --out FEATURES --weights ViT-L-14.pt --tokens
 
 PHOTOS is a folder, searched with its subfolders, or a list of files. THINGS is a folder with
 Image_set in it: its training and test images go to FEATURES/training and FEATURES/test, one row
 per image in the order of image_metadata.npy, which is that of the recordings' rows. With --nice
 the same rows are also written to FEATURES/clip_feature_maps_training.npy and ..._test.npy, the
-files that train_eeg.py --features takes.
+files that train_eeg.py --features takes. THINGS-MEG is a folder with images_meg and
+images_test_meg in it; they go to FEATURES/training and FEATURES/test, by name.
 
 FEATURES holds features.npy, (images, tokens, width) float32, and features.json, which says what
 made them. The same command continues after Ctrl-C, a crash or a broken image; once all is there it
@@ -34,6 +36,7 @@ from tinybrain.things.images import IMAGE_SET, SPLIT_FOLDER, image_table, list_i
 from tinybrain.train import pick_device
 
 SPLITS = {"training": "train", "test": "test"}
+MEG_FOLDERS = {"training": "images_meg", "test": "images_test_meg"}
 
 
 def arguments() -> argparse.Namespace:
@@ -66,6 +69,10 @@ def main() -> None:
             store = encode(args, args.out / name, paths, paths[0].parents[1], clip, identity)
             if args.nice:
                 write_nice(store, args.out / f"clip_feature_maps_{name}.npy")
+    elif is_things_meg(args.images):
+        for name, folder in MEG_FOLDERS.items():
+            root = args.images[0] / folder
+            encode(args, args.out / name, list_images(root), root, clip, identity)
     else:
         root = args.images[0] if len(args.images) == 1 and args.images[0].is_dir() else None
         encode(args, args.out, list_images(args.images), root, clip, identity)
@@ -75,6 +82,10 @@ def is_things(images: list[Path]) -> bool:
     patterns = (IMAGE_SET, *SPLIT_FOLDER.values())
     inside = visible(images[0]) if len(images) == 1 else []
     return any(pattern.fullmatch(path.name) for path in inside for pattern in patterns)
+
+
+def is_things_meg(images: list[Path]) -> bool:
+    return len(images) == 1 and all((images[0] / name).is_dir() for name in MEG_FOLDERS.values())
 
 
 def tower(args: argparse.Namespace):

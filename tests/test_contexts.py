@@ -76,6 +76,17 @@ def test_a_kept_store_is_matched_by_name_and_not_by_row(tmp_path):
     torch.testing.assert_close(made["train"], wanted, rtol=1e-5, atol=1e-6)
 
 
+def test_one_store_of_all_images_serves_both_splits(tmp_path):
+    data = recordings(tmp_path / "images")
+    everything = [*data["train"].images, *data["test"].images]
+    clip = random_encoder(DEMO_VISION).load_clip()
+    build(tmp_path / "kept", everything, clip, weights={"random": "small"},
+          root=tmp_path / "images")  # fmt: skip
+    _, made = make_contexts(ContextOptions(features=tmp_path / "kept", clip=""), data)
+    wanted = encode(clip, data["test"].images, unit_length=True)
+    torch.testing.assert_close(made["test"], wanted, rtol=1e-5, atol=1e-6)
+
+
 def test_a_store_of_another_clip_is_refused(tmp_path, monkeypatch):
     data = recordings(tmp_path / "images")
     monkeypatch.setattr("tinybrain.clip.weights.checksum", lambda name: "another")

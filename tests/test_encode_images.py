@@ -52,6 +52,18 @@ def test_example_writes_the_files_of_nice_in_the_order_of_the_table(tmp_path):
     assert "3 rows of 1 x 256, 0 encoded" in again.stdout
 
 
+def test_example_keeps_the_images_of_things_meg_by_split_and_name(tmp_path):
+    photo(tmp_path / "things/images_meg/dog/dog_01b.jpg", 1)
+    photo(tmp_path / "things/images_meg/cat/cat_12s.jpg", 2)
+    photo(tmp_path / "things/images_test_meg/fox_13s.jpg", 3)
+    done = run_example(tmp_path / "things", "--out", tmp_path / "out")
+    assert not done.returncode, done.stderr
+    training = FeatureStore.open(tmp_path / "out/training")
+    assert training.names == ("cat/cat_12s.jpg", "dog/dog_01b.jpg")
+    assert training.row("elsewhere/images_meg/dog/dog_01b.jpg") == 1
+    assert FeatureStore.open(tmp_path / "out/test").names == ("fox_13s.jpg",)
+
+
 def test_example_says_what_is_wrong(tmp_path):
     image_set(tmp_path / "set")
     bad = run_example(tmp_path / "set", "--out", tmp_path / "set", "--no-unit-length")

@@ -114,7 +114,9 @@ def image_tokens(
 ) -> Tensor:
     """The image's part of the context: from files, or encoded and, unless in seconds, kept."""
     if options.features:
-        kept = Path(options.features) / SPLITS[split]
+        kept = Path(options.features)
+        if not (kept / "features.json").exists():  # no store of all images: one of each split
+            kept /= SPLITS[split]
         if not (kept / "features.json").exists():
             found = features.find_features(options.features, split)
             return features.read_features(found, len(recording.images))
