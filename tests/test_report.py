@@ -1,14 +1,19 @@
 """The report: its numbers, its words, its files."""
 
+import dataclasses
 import json
 import types
 
 import numpy as np
 import pytest
+import torch
 
-from tests.test_train import prepared, recording
+from tests.test_train import CONFIG, prepared, recording
 from tinybrain import report
+from tinybrain.encoder import Encoder
+from tinybrain.pipeline import ImageToBrain
 from tinybrain.recipes import PAPER
+from tinybrain.unet import CrossAttention
 
 
 @pytest.fixture(scope="module")
@@ -123,3 +128,23 @@ def test_a_single_sample_has_one_row_and_no_way_to_the_ceiling(evaluation):
     assert report.verdict(one).startswith("One sample: MSE")
     assert "of the way" not in report.verdict(one)
     assert "1 trial an image" in report.to_markdown(one, {})
+
+
+def test_attention_to_the_words_is_a_share_where_it_is_a_question():
+    data, context = recording()
+    both = torch.cat([context, context.flip(0)], dim=1)                        # (n, 2, d)
+    model, _ = ImageToBrain.prepare(
+        prepared()[0].recipe, CONFIG, data, both, Encoder("features", "image+text", source="test")
+    )
+    for layer in model.unet.modules():
+        if isinstance(layer, CrossAttention):
+            torch.nn.init.zeros_(layer.k.weight)  # every query then weighs both alike
+    share = report.attention_to_words(model, both)
+    assert share == pytest.approx({"mean": 0.5, "least": 0.5, "most": 0.5})
+    model.encoder = dataclasses.replace(model.encoder, context="image")
+    assert report.attention_to_words(model, both) is None
+    config = dataclasses.replace(CONFIG, conditioning="addition")
+    added, _ = ImageToBrain.prepare(
+        prepared()[0].recipe, config, data, both, Encoder("features", "image+text", source="test")
+    )
+    assert report.attention_to_words(added, both) is None
