@@ -143,8 +143,3 @@ def test_attention_to_the_words_is_a_share_where_it_is_a_question():
     assert share == pytest.approx({"mean": 0.5, "least": 0.5, "most": 0.5})
     model.encoder = dataclasses.replace(model.encoder, context="image")
     assert report.attention_to_words(model, both) is None
-    config = dataclasses.replace(CONFIG, conditioning="addition")
-    added, _ = ImageToBrain.prepare(
-        prepared()[0].recipe, config, data, both, Encoder("features", "image+text", source="test")
-    )
-    assert report.attention_to_words(added, both) is None

@@ -145,8 +145,7 @@ def attention_to_words(model: ImageToBrain, context: torch.Tensor) -> dict[str, 
 
     Asked at the last timestep, of pure noise. None where it is not a question.
     """
-    attends = model.unet.config.conditioning == "cross_attention"
-    if model.encoder.context != "image+text" or not attends:
+    if model.encoder.context != "image+text":
         return None
     condition = model.condition(context[:16])
     y_t = torch.randn(len(condition), 1, *model.shape, generator=seeded(0, 0)).to(model.device)
