@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.test_images import TRAP_ROWS, things, write_table
 from tinybrain.things import EEG2, recording
 from tinybrain.things.sensors import THINGS_EEG2_63
 
@@ -203,7 +204,9 @@ def test_rows_that_are_not_finite_are_named(tmp_path, repeats, order):
 WRONG = {
     "no signals": ({"signals": signals(), "times": [0.0]}, "'signals', 'times'; wanted prepr"),
     "no times": ({"preprocessed_eeg_data": signals(), "ch_names": []}, "wanted times"),
-    "bare array": (signals(), "NeuroBridge"),
+    "bare array": (signals(), "nothing beside it that says"),
+    "raw data": ({"raw_eeg_data": signals()[0, 0], "sfreq": 1000}, "prepare_eeg.py"),
+    "five axes": ({"data": signals()[:, None, 0], "times": [0.0]}, "'data', 'times'; wanted pr"),
     "two axes": (content(signals()[0, 0]), r"shape \(5, 9\)"),
     "objects": (content(signals().astype(object)), "object"),
     "complex": (content(signals() * 1j), "complex"),
@@ -247,6 +250,18 @@ def test_images_that_do_not_match_are_refused_before_the_signals_are_read(tmp_pa
         EEG2(tmp_path, 1, "train")
 
 
+def test_folders_without_numbers_are_aligned_for_all_concepts_of_the_sorting_trap(tmp_path):
+    """Row i holds the number i: it must end up at the image of row i of the table, by name."""
+    data = np.arange(40.0)[:, None, None, None] * np.ones((1, 2, 5, 9))
+    write(tmp_path, content(data))
+    things(tmp_path, [(concept[6:], file) for concept, file in TRAP_ROWS], table=False)
+    write_table(tmp_path / "Image_set/image_metadata.npy", TRAP_ROWS[::-1])
+    eeg = EEG2(tmp_path, 1, "train")
+    found = {path.name: signal[0, 0] for path, signal in zip(eeg.images, eeg.signals)}
+    assert found == {file: 39 - row for row, (_, file) in enumerate(TRAP_ROWS)}
+    assert all(path.is_file() for path in eeg.images)
+
+
 def test_several_files_of_a_subject_are_listed(tmp_path):
     write(tmp_path, content(signals()), place="preprocessed_data_250hz/sub-01")
     write(tmp_path, content(signals(seed=1)), place="preprocessed_eeg_data_100hz/sub-01")
@@ -268,9 +283,9 @@ def test_a_missing_subject_or_split_lists_what_is_there(tmp_path):
 
 @pytest.mark.parametrize(
     ("file", "said"),
-    [("train.pt", "UBP"), ("test.npy", "NeuroBridge"), ("eeg.h5", "BERG"), ("ses-01", "ZEISS")],
+    [("eeg.h5", "BERG.*do not mix"), ("ses-01", r"raw data; .*prepare_eeg\.py makes")],
 )
-def test_variants_that_are_not_read_yet_are_named(tmp_path, file, said):
+def test_what_is_not_read_is_named(tmp_path, file, said):
     folder = tmp_path / "Preprocessed_data_250Hz_whiten/sub-01"
     folder.mkdir(parents=True)
     (folder / file).touch()

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tinybrain.things.images import image_table, list_images
+from tinybrain.things.images import image_table, list_images, named_images
 
 # In the order in which the recording showed them, which `sorted` does not give (camera_lens).
 ROWS = [
@@ -88,11 +88,88 @@ def test_capitals_and_leading_zeros_on_disk_do_not_matter(tmp_path):
     assert table.concepts[0] == "00001_camera_lens", "concepts are named as in the table"
 
 
-@pytest.mark.parametrize("wrong", ["00007_camera1", "00002_camera", "camera1"])
-def test_number_and_name_must_both_agree(tmp_path, wrong):
+@pytest.mark.parametrize("wrong", ["00007_camera1", "00002_camera", "camera"])
+def test_name_and_number_if_any_must_agree(tmp_path, wrong):
     things(tmp_path, [*ROWS[:2], (wrong, "camera1_01b.jpg"), *ROWS[3:]])
-    with pytest.raises(FileNotFoundError, match="00002_camera1/camera1_01b.jpg"):
+    with pytest.raises(FileNotFoundError, match="00002_camera1/camera1_01b.jpg") as caught:
         image_table(tmp_path, "train", 4)
+    other = "other numbers of concepts (7 for 00002_camera1/camera1_01b.jpg)"
+    assert (other in str(caught.value)) == (wrong == "00007_camera1")
+
+
+# The concepts of THINGS that `sorted` puts elsewhere than THINGS does, in THINGS' order (names
+# with spaces for underscores), which is no order of their folders.
+TRAP = (
+    "camera_lens", "camera1", "camera2", "chicken_wire", "chicken1", "chicken2", "crystal_ball",
+    "crystal1", "crystal2", "hot_chocolate", "hot_tub", "hot-air_balloon", "hot-water_bottle",
+    "ice_cream", "ice_cube", "ice_pack", "ice-cream_cone", "pepper_mill", "pepper1", "pepper2",
+)  # fmt: skip
+TRAP_ROWS = [
+    (f"{number:05d}_{concept}", f"{concept}_{exemplar:02d}{'bs'[exemplar > 1]}.jpg")
+    for number, concept in enumerate(TRAP, start=1)
+    for exemplar in (1, 2)
+]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_folders_without_numbers_are_aligned_by_name(tmp_path, order):
+    """The sorting trap: THINGS' own folders have names that sort in another order than THINGS."""
+    assert list(TRAP) == sorted(TRAP, key=lambda name: name.replace("_", " ")) != sorted(TRAP)
+    rows = TRAP_ROWS[::order]
+    more = [("camera1", "camera1_03s.jpg"), ("candelabra", "candelabra_01b.jpg")]
+    things(tmp_path, [(concept[6:], file) for concept, file in TRAP_ROWS] + more, table=False)
+    write_table(tmp_path / "Image_set/image_metadata.npy", rows)
+    table = image_table(tmp_path, "train", 40)
+    assert [path.name for path in table.paths] == [file for _, file in rows]
+    assert [path.parent.name for path in table.paths] == [concept[6:] for concept, _ in rows]
+    assert table.concepts == tuple(concept for concept, _ in rows)
+    assert "2 images there belong to no row" in table.source
+
+
+def test_folders_without_numbers_and_without_a_table_are_refused(tmp_path):
+    things(tmp_path, [(concept[6:], file) for concept, file in TRAP_ROWS], table=False)
+    with pytest.raises(ValueError, match=r"without numbers \(camera1, .*image_metadata.npy"):
+        image_table(tmp_path, "train", 40)
+
+
+def test_folders_numbered_in_sorted_order_are_refused_for_all_concepts_of_the_trap(tmp_path):
+    """Somebody numbered the folders by `sorted`; the table has THINGS' order, or the reverse."""
+    number = {concept: i for i, concept in enumerate(sorted(TRAP), start=1)}
+    here = [(f"{number[concept[6:]]:05d}_{concept[6:]}", file) for concept, file in TRAP_ROWS]
+    things(tmp_path, here, table=False)
+    write_table(tmp_path / "Image_set/image_metadata.npy", TRAP_ROWS)
+    with pytest.raises(FileNotFoundError, match=r"other numbers of concepts \(3 for 00001_camera_"):
+        image_table(tmp_path, "train", 40)
+
+
+def test_a_numbered_folder_goes_before_one_without_a_number(tmp_path):
+    table = image_table(things(tmp_path, [*ROWS, ("camera1", "camera1_01b.jpg")]), "train", 4)
+    assert names(table) == ROWS and "1 images there belong to no row" in table.source
+
+
+def test_a_name_without_number_that_two_folders_have(tmp_path):
+    things(tmp_path, [*ROWS, ("00009_camera1", "camera1_01b.jpg")])
+    assert names(named_images(tmp_path, "train", ROWS)) == ROWS
+    with pytest.raises(FileNotFoundError, match="1 of 1 images .*other numbers of concepts"):
+        named_images(tmp_path, "train", [("camera1", "camera1_01b.jpg")])
+
+
+@pytest.mark.parametrize("bare", [True, False])
+def test_a_recording_that_names_its_images(tmp_path, bare):
+    rows = [(concept[6:] if bare else concept, file) for concept, file in ROWS[::-1]]
+    table = named_images(tmp_path, "train", rows, "train.pt")
+    assert names(table) == rows and "names from train.pt; the images are not" in table.source
+    assert table.paths[0].parents[1] == tmp_path / "Image_set/training_images"
+    things(tmp_path, rows)
+    table = named_images(tmp_path / "Preprocessed/sub-01", "train", rows, "a/train.pt")
+    assert names(table) == rows and all(path.is_file() for path in table.paths)
+    assert "by name from train.pt" in table.source
+    (tmp_path / "Image_set/training_images").rename(tmp_path / "elsewhere")
+    things(tmp_path, ROWS)  # numbered, whatever the names are
+    table = named_images(tmp_path, "train", rows)
+    assert [path.name for path in table.paths] == [file for _, file in rows]
+    with pytest.raises(FileNotFoundError, match=r"1 of 5 images named in a/train.pt .*: x/y.jpg"):
+        named_images(tmp_path, "train", [*rows, ("x", "y.jpg")], "a/train.pt")
 
 
 def test_two_files_that_differ_in_capitals_only(tmp_path):

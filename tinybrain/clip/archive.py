@@ -62,7 +62,7 @@ def read_torch(path: str | Path) -> dict[str, Tensor]:
         Damaged, truncated, of another kind, or it asks for more than data. The file is named.
     """
     try:
-        return _Zip(Path(path)).tensors()
+        return TorchZip(Path(path)).tensors()
     except (zipfile.BadZipFile, NotImplementedError, struct.error) as error:
         raise ValueError(f"{path}: a damaged or truncated zip file: {error}") from None
     except (ValueError, RuntimeError, OverflowError) as error:
@@ -151,7 +151,7 @@ def _from_header(whole: mmap.mmap, start: int, header: object) -> dict[str, Tens
     return tensors
 
 
-class _Zip:
+class TorchZip:
     """A zip file from torch; its entries are not compressed and can be mapped."""
 
     def __init__(self, path: Path) -> None:

@@ -1,16 +1,11 @@
 """THINGS-EEG2: one subject's responses to 16,540 training and 200 test images (Section 4.1).
 
-On disk, for each subject and split, a dict in one of two containers (see `pickles.py`):
+What the paper uses are 63 sensors x 250 points, 0 to 0.996 s at 250 Hz; the files on OSF have 17 x
+100. `eeg2_files.py` lists the forms in circulation. Images followed each other every 200 ms, so
+that a signal of 1 s also holds the response to the next four. No file is loaded whole: repetitions
+are averaged block by block from a memory map.
 
-    preprocessed_eeg_data   (n, r, h, w): n images, r repetitions, h sensors, w points
-    ch_names                h names
-    times                   w times in s; in NICE's files 300, of which the last 250 hold
-
-    OSF (Gifford et al. 2022)    17 x 100, -0.2 to 0.79 s at 100 Hz
-    NICE (Song et al. 2024)      63 x 250,  0 to 0.996 s at 250 Hz; what the paper uses
-
-Images followed each other every 200 ms, so that a signal of 1 s also holds the response to the
-next four. No file is loaded whole: repetitions are averaged block by block from a memory map.
+Letters: n images, r repetitions, h sensors, w time points.
 """
 
 from __future__ import annotations
@@ -18,31 +13,23 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import numpy as np
-
-from . import pickles
+from .eeg2_files import MADE_HERE, PRODUCERS, open_file
 from .images import image_table, visible
-from .recording import Content, Recording, check_request, sensor_names, time_axis
-from .sensors import THINGS_EEG2_63
+from .recording import Recording, check_request
+from .store_card import CARD
 
-KEYS = ("preprocessed_eeg_data", "ch_names", "times")
-FILE = {
-    "train": re.compile(r"preprocessed_eeg_train(ing)?\.npy", re.IGNORECASE),
-    "test": re.compile(r"preprocessed_eeg_test\.npy", re.IGNORECASE),
-}
 SUBJECT = re.compile(r"(?:sub-?)?0*(\d+)", re.IGNORECASE)
-OTHERS = (
-    (re.compile(r"(train|test)\.pt", re.IGNORECASE), "UBP's torch files"),
-    (re.compile(r"(train|test)\.npy", re.IGNORECASE), "NeuroBridge's arrays"),
-    (re.compile(r".*\.h(df)?5", re.IGNORECASE), "HDF5 files as BERG's"),
-    (re.compile(r"ses-\d+.*", re.IGNORECASE), "sessions, as raw data and ZEISS's files have"),
-)
-OSF_17 = ("Pz", "P3", "P7", "O1", "Oz", "O2", "P4", "P8",
-          "P1", "P5", "PO7", "PO3", "POz", "PO4", "PO8", "P6", "P2")  # fmt: skip
-PRODUCERS = {
-    (17, 100): ("OSF", "the preprocessed files on OSF, component anp5v"),
-    (63, 250): ("NICE", "Preprocessed_data_250Hz, which NICE-EEG's scripts make of the raw data"),
+FILE = {
+    split: re.compile(rf"preprocessed_eeg_{name}(_sub-\d+)?\.npy|{split}\.(npy|pt)", re.IGNORECASE)
+    for split, name in (("train", "train(ing)?"), ("test", "test"))
 }
+OTHERS = (
+    (
+        re.compile(r".*\.h(df)?5", re.IGNORECASE),
+        "HDF5 files as BERG's, of another pipeline (current source density, 200 Hz); do not mix",
+    ),
+    (re.compile(r"ses-\d+.*", re.IGNORECASE), f"sessions of raw data; {MADE_HERE}"),
+)
 
 
 class EEG2(Recording):
@@ -51,7 +38,7 @@ class EEG2(Recording):
     Parameters
     ----------
     root : str or Path
-        The THINGS-EEG2 folder. Signals may lie in it, in ``*/sub-XX`` or in
+        The THINGS-EEG2 folder. Signals may lie in ``sub-XX`` in it, in ``*/sub-XX`` or in
         ``eeg_dataset/preprocessed_data/sub-XX``; images in ``Image_set``; in any capitals.
     subject : int or str
         ``1``, ``"01"`` or ``"sub-01"``.
@@ -75,7 +62,8 @@ class EEG2(Recording):
         Repetitions of each image in the file.
     kind : "eeg"
     unit : str
-        ``"whitened"`` (multivariate noise normalisation), ``"V"`` or ``"a.u."``, by scale.
+        ``"whitened"`` (multivariate noise normalisation), ``"z-score"``, ``"V"`` or ``"a.u."``, as
+        the file says or, where it does not, by scale.
     summary : str
         One line that says what was recognised.
 
@@ -100,8 +88,10 @@ class EEG2(Recording):
         shape: tuple[int, int] | None = None,
     ):
         check_request(split, repeats)
-        content = _open(find_file(root, subject, split), shape)
-        table = image_table(root, split, len(content.data))
+        file = find_file(root, subject, split)
+        content = open_file(file, split, root, _number(subject))
+        _check_shape(file, content.data.shape[2:], shape)
+        table = content.images or image_table(root, split, content.data.shape[0])
         super().__init__(content, table, split, repeats)
 
 
@@ -110,14 +100,12 @@ class EEG2(Recording):
 
 def find_file(root: str | Path, subject: int | str, split: str) -> Path:
     """The subject's file of this split, or an error that lists what is there."""
-    root, number = Path(root), SUBJECT.fullmatch(str(subject))
-    if number is None:
-        raise ValueError(f"subject {subject!r}; wanted a number such as 1, or 'sub-01'")
+    root, number = Path(root), _number(subject)
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: there is no such folder; wanted a THINGS-EEG2 folder")
     inside = [(n, path) for n, folder in _subject_folders(root) for path in visible(folder)]
-    files = [(n, path) for n, path in inside if FILE[split].fullmatch(path.name)]
-    found = [path for n, path in files if n == int(number[1])]
+    files = [(n, path) for n, path in inside if _holds(path, split)]
+    found = [path for n, path in files if n == number]
     if len(found) == 1:
         return found[0]
     if found:
@@ -126,14 +114,27 @@ def find_file(root: str | Path, subject: int | str, split: str) -> Path:
             f"{', '.join(map(str, found))}; pass the folder that holds the one you mean"
         )
     there = ", ".join(str(path) for _, path in files) or "none"
-    names = [path.name for n, path in inside if n == int(number[1])]
+    names = [path.name for n, path in inside if n == number]
     other = next((what for name, what in OTHERS if any(map(name.fullmatch, names))), None)
     raise FileNotFoundError(
         f"{root}: no preprocessed_eeg_{'training' if split == 'train' else split}.npy of subject "
-        f"{subject}, in it or in a folder such as Preprocessed_data_250Hz/sub-01; {split} files "
-        f"there: {there}"
-        + (f". Of this subject there are {other}, which are not read yet" if other else "")
+        f"{subject}, nor another form of it, in it or in a folder such as Preprocessed_data_250Hz/"
+        f"sub-01; {split} files there: {there}"
+        + (f". Of this subject there are {other}" if other else "")
     )
+
+
+def _number(subject: int | str) -> int:
+    if number := SUBJECT.fullmatch(str(subject)):
+        return int(number[1])
+    raise ValueError(f"subject {subject!r}; wanted a number such as 1, or 'sub-01'")
+
+
+def _holds(path: Path, split: str) -> bool:
+    """Whether a file holds this split, by its name."""
+    if path.name == CARD:
+        return path.with_name(f"signals_{split}.npy").exists()
+    return FILE[split].fullmatch(path.name) is not None
 
 
 def _subject_folders(root: Path) -> list[tuple[int, Path]]:
@@ -149,43 +150,13 @@ def _subject_folders(root: Path) -> list[tuple[int, Path]]:
     ]
 
 
-# What the file says
-
-
-def _open(file: Path, shape: tuple[int, int] | None) -> Content:
-    """What is in the file, not yet read."""
-    content = pickles.read(file)
-    if type(content) is not dict:
-        came = f"a bare array of shape {content.shape}, as NeuroBridge, ZEISS and BrainAE write"
-        raise ValueError(f"{file}: {came}; wanted a dict with {', '.join(KEYS)}")
-    if missing := [key for key in KEYS if key not in content and key != "ch_names"]:
-        came = ", ".join(repr(key[:40]) for key in list(content)[:10])
-        raise ValueError(f"{file}: its keys are {came}; wanted {' and '.join(missing)} as well")
-    data = np.asarray(content["preprocessed_eeg_data"])
-    if data.ndim == 3:
-        data = data[:, None]  # (n, 1, h, w)
-    if data.ndim != 4 or data.dtype.kind not in "fiu" or 0 in data.shape:
-        raise ValueError(
-            f"{file}: preprocessed_eeg_data is {data.dtype} of shape {data.shape}; "
-            "wanted numbers (images, repetitions, sensors, time points)"
-        )
-    if shape is not None and data.shape[2:] != tuple(shape):
-        came, wanted = data.shape[2:], tuple(shape)
+def _check_shape(file: Path, came: tuple[int, int], wanted: tuple[int, int] | None) -> None:
+    if wanted is not None and came != tuple(wanted):
         raise ValueError(
             f"{file}: {came[0]} sensors x {came[1]} points came{_says(came)}; "
-            f"wanted {wanted[0]} x {wanted[1]}{_says(wanted)}"
+            f"wanted {wanted[0]} x {wanted[1]}{_says(tuple(wanted))}"
         )
-    h, w = data.shape[2:]
-    times, cut = time_axis(file, content["times"], w)
-    sensors = sensor_names(file, content.get("ch_names"), h, (THINGS_EEG2_63, OSF_17))
-    unit = "whitened" if (h, w) in PRODUCERS else "a.u."
-    return Content(file, data, sensors, times, _producer(file, (h, w)), cut, normalised=unit)
 
 
 def _says(shape: tuple[int, int]) -> str:
     return f" ({': '.join(PRODUCERS[shape])})" if shape in PRODUCERS else ""
-
-
-def _producer(file: Path, shape: tuple[int, int]) -> str:
-    form = "bare pickle" if pickles.container(file) == "pickle" else "np.save"
-    return f"{PRODUCERS[shape][0]}, {form}" if shape in PRODUCERS else form

@@ -6,9 +6,10 @@ THINGS-EEG2 keeps its images in numbered folders of concepts and their order in 
     Image_set/image_metadata.npy        {"train_img_concepts": [...], "train_img_files": [...] ...}
 
 Row i of the recording is row i of the table. Each row is looked up by concept and file name, never
-by its position in a folder: a missing or a surplus file must not shift the others. Without the
-table the order is sorted(folder), sorted(file), the order in which the recording was made; this
-needs numbered folders, since THINGS does not number its concepts in the order of `sorted` names.
+by its position in a folder: a missing or a surplus file must not shift the others. Folders may lack
+the numbers, as THINGS' own do; numbers that are there must agree. Without the table the order is
+sorted(folder), sorted(file), the order in which the recording was made; this needs numbered
+folders, since THINGS does not number its concepts in the order of `sorted` names.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ SPLIT_FOLDER = {
     "train": re.compile(r"train(ing)?[-_ ]?images?", re.IGNORECASE),
     "test": re.compile(r"test[-_ ]?images?", re.IGNORECASE),
 }
+FOLDER = {"train": "training_images", "test": "test_images"}
 METADATA = re.compile(r"image_metadata\.npy", re.IGNORECASE)
 CONCEPT = re.compile(r"0*(\d+)_(.+)")
 ABOVE = 3  # folders from .../eeg_dataset/preprocessed_data/sub-01 up to the project
@@ -72,19 +74,56 @@ def image_table(root: str | Path, split: str, rows: int | None = None) -> ImageT
         Another number of images than `rows`, a table or folder that cannot be understood.
     """
     folder, metadata = _find(Path(root), split)
+    if folder is metadata is None:
+        raise FileNotFoundError(
+            f"{Path(root).absolute()}: no images of the {split} split; wanted Image_set/"
+            f"{split}*_images with a folder for each concept, or Image_set/image_metadata.npy with "
+            "their names, here or above"
+        )
     if metadata is None:
         found, where = _sorted_images(folder), folder
         concepts = tuple(path.parent.name for path in found)
         table = ImageTable(found, concepts, f"{folder} in sorted order, without a table of names")
     else:
         names, where = _read_names(metadata, split), metadata
-        table = _look_up(names, folder, metadata, split)
+        table = _look_up(names, folder, metadata, metadata.parent / FOLDER[split])
     if rows is not None and len(table.paths) != rows:
         raise ValueError(
             f"{where}: {len(table.paths)} {split} images, but the recording has {rows} rows; "
             "wanted one image a row: are both from the same data set and split?"
         )
     return table
+
+
+def named_images(
+    root: str | Path,
+    split: str,
+    names: Sequence[tuple[str, str]],
+    told_by: str | Path = "the file",
+    sorted_by_name: bool = False,
+) -> ImageTable:
+    """Find images that a recording names itself.
+
+    Parameters
+    ----------
+    root, split : as in `image_table`.
+    names : (concept, file) of each row.
+    told_by : where the names stand, for messages.
+    sorted_by_name : whether they were taken from a sorted folder, and so hold only if this was
+        numbered as the recording; checked against the table of images where there is one.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is an image folder of this split, and some of the images are not in it. Without such
+        a folder the names alone are given.
+    ValueError
+        The names are not in the order in which the recording was made, or it cannot be told.
+    """
+    folder, metadata = _find(Path(root), split)
+    if sorted_by_name:
+        _check_order(names, metadata, split, told_by)
+    return _look_up(list(names), folder, told_by, Path(root) / "Image_set" / FOLDER[split])
 
 
 def list_images(source: str | Path | Sequence[str | Path]) -> tuple[Path, ...]:
@@ -140,10 +179,7 @@ def _find(root: Path, split: str) -> tuple[Path | None, Path | None]:
             )
         if folders or tables:
             return (*folders, None)[0], (*tables, None)[0]
-    raise FileNotFoundError(
-        f"{root}: no images of the {split} split; wanted Image_set/{split}*_images with a folder "
-        "for each concept, or Image_set/image_metadata.npy with their names, here or above"
-    )
+    return None, None
 
 
 def _read_names(metadata: Path, split: str) -> list[tuple[str, str]]:
@@ -176,38 +212,83 @@ def _concept_images(folder: Path) -> Iterator[Path]:
         yield from (path for path in visible(concept) if _is_image(path))
 
 
-def _look_up(names: list, folder: Path | None, metadata: Path, split: str) -> ImageTable:
+def _look_up(
+    names: Sequence[tuple[str, str]], folder: Path | None, told_by: str | Path, would_be: Path
+) -> ImageTable:
     """The image of each named row; without a folder the paths where the images would be."""
     concepts = tuple(concept for concept, _ in names)
     if folder is None:
-        wanted = metadata.parent / ("training_images" if split == "train" else "test_images")
-        source = f"names from {metadata}; the images are not there"
-        return ImageTable(tuple(wanted / c / f for c, f in names), concepts, source)
+        source = f"names from {told_by}; the images are not there"
+        return ImageTable(tuple(would_be / c / f for c, f in names), concepts, source)
     on_disk: dict[tuple, Path] = {}
     for path in _concept_images(folder):
         other = on_disk.setdefault(_key(path.parent.name, path.name), path)
         if other is not path:
             raise ValueError(f"{other} and {path} differ in capitals only; leave one of them")
-    if missing := [f"{c}/{f}" for c, f in names if _key(c, f) not in on_disk]:
+    by_name: dict[tuple, list] = {}
+    for key in on_disk:
+        by_name.setdefault(key[1:], []).append(key)
+    keys = [_fitting(_key(concept, file), by_name) for concept, file in names]
+    if missing := [f"{c}/{f}" for (c, f), key in zip(names, keys) if key is None]:
         raise FileNotFoundError(
-            f"{folder}: {len(missing)} of {len(names)} images named in {metadata} are missing: "
-            f"{_first(missing)}; the folder holds {len(on_disk)} images. Unpack them again, or "
-            "move the folder away to work with the names alone"
+            f"{folder}: {len(missing)} of {len(names)} images named in {told_by} are missing: "
+            f"{_first(missing)}; the folder holds {len(on_disk)} images"
+            f"{_renumbered(missing, by_name)}. Unpack them again, or move the folder away to work "
+            "with the names alone"
         )
-    keys = [_key(c, f) for c, f in names]
-    source = f"{folder}, by name from {metadata.name}"
+    source = f"{folder}, by name from {Path(told_by).name}"
     if surplus := sorted(set(on_disk) - set(keys)):
         left = [str(on_disk[key].relative_to(folder)) for key in surplus]
         source += f" ({len(left)} images there belong to no row: {_first(left, 2)})"
     return ImageTable(tuple(on_disk[key] for key in keys), concepts, source)
 
 
-def _sorted_images(folder: Path) -> tuple[Path, ...]:
-    found = tuple(_concept_images(folder))
-    bare = sorted({path.parent.name for path in found if not CONCEPT.fullmatch(path.parent.name)})
-    if bare:
+def _fitting(key: tuple, by_name: dict[tuple, list]) -> tuple | None:
+    """The image on disk that a key means: of the same number, or one of the two has none.
+
+    THINGS itself does not number its folders. A folder with another number is another order of
+    concepts, and must not be guessed at.
+    """
+    there = by_name.get(key[1:], [])
+    fit = [other for other in there if other[0] == key[0]]
+    fit = fit or [other for other in there if "" in (other[0], key[0])]
+    return fit[0] if len(fit) == 1 else None
+
+
+def _renumbered(missing: Sequence[str], by_name: dict[tuple, list]) -> str:
+    """Say so where an image is missing because its concept has another number."""
+    for name in missing:
+        if others := by_name.get(_key(*name.split("/", 1))[1:]):
+            return f", with other numbers of concepts ({others[0][0]} for {name})"
+    return ""
+
+
+def _check_order(names: Sequence, metadata: Path | None, split: str, told_by: str | Path) -> None:
+    """Refuse names of a sorted folder that disagree with the table, or that had no numbers."""
+    if metadata is None:
+        _check_numbers({concept for concept, _ in names}, told_by)
+        return
+    rows = _read_names(metadata, split)
+    if len(rows) != len(names):
+        raise ValueError(f"{told_by}: {len(names)} images; {metadata} names {len(rows)}")
+    for row, (name, other) in enumerate(zip(names, rows)):
+        (number, *one), (known, *two) = _key(*name), _key(*other)
+        if one != two or (number and known and number != known):
+            raise ValueError(
+                f"{told_by}: {'/'.join(name)} in row {row}, where {metadata} has "
+                f"{'/'.join(other)}: another order of images, or not the same ones"
+            )
+
+
+def _check_numbers(concepts: set[str], where: str | Path) -> None:
+    if bare := sorted(name for name in concepts if not CONCEPT.fullmatch(name)):
         raise ValueError(
-            f"{folder}: concept folders without numbers ({_first(bare)}); their order cannot be "
+            f"{where}: concept folders without numbers ({_first(bare)}); their order cannot be "
             "told without image_metadata.npy: put it beside the folder"
         )
+
+
+def _sorted_images(folder: Path) -> tuple[Path, ...]:
+    found = tuple(_concept_images(folder))
+    _check_numbers({path.parent.name for path in found}, folder)
     return found

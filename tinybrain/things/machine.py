@@ -111,6 +111,9 @@ def view(whole: np.ndarray, array: Array) -> np.ndarray:
 class Machine:
     """A pickle machine that can only describe data; `run` follows one pickle from byte `at`."""
 
+    protocols = (3, 4, 5)
+    steps: dict  # what each instruction does: STEPS, below
+
     def __init__(self, whole: np.ndarray, at: int):
         self.whole, self.bytes, self.at = whole, memoryview(whole), at
         self.stack, self.marks, self.memo = [], [], {}
@@ -119,15 +122,15 @@ class Machine:
 
     def run(self):
         """Return what the pickle describes: dicts, lists, tuples, numbers, text and arrays."""
-        if self.take(1) != b"\x80" or self.number(1) not in (3, 4, 5):
+        if self.take(1) != b"\x80" or self.number(1) not in self.protocols:
             raise ValueError("its objects are not a pickle of protocol 3, 4 or 5")
         for _ in range(MAX_STEPS):
             code = self.take(1)
             if code == b".":  # STOP
                 break
-            if code not in STEPS:
+            if code not in self.steps:
                 raise UnsafePickle(f"instruction {_spelled(code)} at byte {self.at - 1}")
-            STEPS[code](self)
+            self.steps[code](self)
         else:
             raise UnsafePickle(f"more than {MAX_STEPS} instructions; a recording has hundreds")
         if len(self.stack) != 1 or self.at != len(self.bytes):
@@ -293,8 +296,8 @@ INSTRUCTIONS = {
     "LONG_BINGET": lambda m: m.push(m.memo[m.number(4)]),
     "GLOBAL": lambda m: m.find(m.line(), m.line()),
     "STACK_GLOBAL": lambda m: m.find(*m.last(2)),
-    "REDUCE": Machine.reduce,
-    "BUILD": Machine.build,
+    "REDUCE": lambda m: m.reduce(),
+    "BUILD": lambda m: m.build(),
 }
 
 STEPS = {
@@ -302,3 +305,4 @@ STEPS = {
     for op in pickletools.opcodes
     if op.name in INSTRUCTIONS
 }
+Machine.steps = STEPS

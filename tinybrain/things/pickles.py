@@ -1,12 +1,12 @@
 """Read the .npy files and pickles of THINGS without executing them and without loading them.
 
-Two containers are in circulation under the same names: a dict written by np.save (OSF) and a bare
-pickle of that dict called .npy (NICE and its users). `machine.py` follows the pickle in either
-without running it, and arrays come back as read-only views of a memory map, so that opening
-8 GB takes milliseconds.
+Three containers are in circulation: a dict written by np.save (OSF), a bare pickle of that dict
+which is also called .npy (NICE and its users), and a dict written by torch.save (UBP, see
+`torch_files.py`). `machine.py` follows the pickle in each without running it, and arrays come back
+as views of a memory map, so that opening 8 GB takes milliseconds.
 
     read(path)       -> dict or array
-    container(path)  -> "npy" or "pickle", by the first bytes and not by the name
+    container(path)  -> "npy", "pickle" or "torch", by the first bytes and not by the name
 
 Source of the .npy header: the documentation of numpy.lib.format.
 """
@@ -14,6 +14,7 @@ Source of the .npy header: the documentation of numpy.lib.format.
 from __future__ import annotations
 
 import re
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +23,16 @@ from .machine import Array, Machine, Span, UnsafePickle, dtype_of, view
 
 __all__ = ["UnsafePickle", "container", "read"]
 
-WANTED = "wanted an array or a dict from np.save, or a pickle of protocol 3, 4 or 5"
+WANTED = (
+    "wanted an array or a dict from np.save, a dict from torch.save, or a pickle of protocol 3, 4 "
+    "or 5"
+)
+TRIPPED = (
+    AttributeError, IndexError, KeyError, OverflowError, TypeError, UnicodeError, struct.error
+)  # fmt: skip
 KNOWN = {
     b"\x89HDF": "an HDF5 file",
     b"MATLAB": "a MATLAB file",
-    b"PK": "a zip archive, as torch.save (.pt) and np.savez (.npz) write",
     b"\x1f\x8b": "a gzip archive",
     b"version https://git-lfs": "a Git LFS pointer in place of the file",
     b"<": "a web page or XML, perhaps of a download that failed",
@@ -39,13 +45,14 @@ def read(path: str | Path) -> dict | np.ndarray:
     Parameters
     ----------
     path : str or Path
-        A file written by ``np.save`` (of an array or of a dict) or by ``pickle.dump``.
+        A file written by ``np.save`` (of an array or of a dict), ``pickle.dump`` or ``torch.save``.
 
     Returns
     -------
     dict or np.ndarray
-        Arrays of numbers and of text are read-only views of a memory map of the file, in the byte
-        order and the memory order in which they were written. They may be unaligned.
+        Arrays of numbers and of text are views of a memory map of the file, in the byte order and
+        the memory order in which they were written: read-only, or private to the reader if the
+        file is torch's, whose tensors come as arrays. They may be unaligned.
 
     Raises
     ------
@@ -57,12 +64,11 @@ def read(path: str | Path) -> dict | np.ndarray:
         A file of another kind, or a truncated or damaged one. Every message names the file.
     """
     kind = container(path)
-    whole = np.memmap(path, np.uint8, mode="r")
     try:
-        value = _read_npy(whole) if kind == "npy" else Machine(whole, 0).run()
+        value = _read(path, kind)
     except UnsafePickle as error:
         raise UnsafePickle(f"{path}: refused, nothing in it was run: {error}") from None
-    except (AttributeError, IndexError, KeyError, OverflowError, TypeError, UnicodeError) as error:
+    except TRIPPED as error:
         # The machine trusts the order of a pickle's instructions; a damaged one trips over it.
         raise ValueError(f"{path}: a damaged pickle ({str(error)[:80]}); {WANTED}") from None
     except ValueError as error:
@@ -74,8 +80,17 @@ def read(path: str | Path) -> dict | np.ndarray:
     raise ValueError(f"{path}: it holds a {type(value).__name__}; {WANTED}")
 
 
+def _read(path: str | Path, kind: str) -> object:
+    if kind == "torch":  # imported here: a pickle needs no torch
+        from .torch_files import read_torch
+
+        return read_torch(path)
+    whole = np.memmap(path, np.uint8, mode="r")
+    return _read_npy(whole) if kind == "npy" else Machine(whole, 0).run()
+
+
 def container(path: str | Path) -> str:
-    """Say whether a file is ``"npy"`` or ``"pickle"``, or raise ValueError saying what it is."""
+    """``"npy"``, ``"pickle"`` or ``"torch"``; otherwise ValueError, saying what the file is."""
     if not Path(path).exists():
         raise FileNotFoundError(f"{path}: there is no such file")
     if not Path(path).is_file():
@@ -86,6 +101,8 @@ def container(path: str | Path) -> str:
         return "npy"
     if first[:2] in (b"\x80\x03", b"\x80\x04", b"\x80\x05"):
         return "pickle"
+    if first[:4] == b"PK\x03\x04":
+        return "torch"
     what = next((what for start, what in KNOWN.items() if first.startswith(start)), None)
     if what is None and first[:1] == b"\x80" and len(first) > 1:
         what = f"a pickle of protocol {first[1]} (write it again with protocol=4)"

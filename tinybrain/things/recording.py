@@ -107,16 +107,17 @@ def time_axis(file: Path, times, w: int) -> tuple[np.ndarray, str]:
     """Times (w,) in seconds, and what was cut from them, in words."""
     try:
         axis = np.array(times, np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"{file}: times are not numbers") from None
     if axis.ndim != 1 or len(axis) < w or not np.isfinite(axis).all():
         raise ValueError(f"{file}: times of shape {axis.shape}; wanted one for each of {w} points")
     cut = f" (the last {w} of {len(axis)} times)" if len(axis) > w else ""
-    axis, steps = axis[-w:], np.diff(axis[-w:])
-    if w > 1 and not (steps.min() > 0 and np.ptp(steps) <= 0.01 * steps.mean()):
-        raise ValueError(f"{file}: times do not increase evenly; wanted seconds from image onset")
+    axis = axis[-w:]
     if np.abs(axis).max() > 20:
         raise ValueError(f"{file}: times reach {axis[-1]:g}; wanted seconds, not ms or samples")
+    steps = np.diff(axis)
+    if w > 1 and not (steps.min() > 0 and np.ptp(steps) <= 0.01 * steps.mean()):
+        raise ValueError(f"{file}: times do not increase evenly; wanted seconds from image onset")
     return axis, cut
 
 
