@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tinybrain.things import EEG2, demo, drawing, make_demo, writing
-from tinybrain.things.demo import SENSORS, read_truth
+from tinybrain.things import EEG2, demo, drawing, make_demo, simulation, writing
+from tinybrain.things.demo import read_truth
+from tinybrain.things.demo_settings import SENSORS
 from tinybrain.things.sensors import THINGS_EEG2_63
 
 GRID = {"points": 63, "rate": 62.5}
@@ -182,7 +183,7 @@ def test_the_same_settings_make_the_same_bytes_another_seed_others(tmp_path):
 
 def test_the_truth_does_not_depend_on_the_size_of_blocks(tmp_path, monkeypatch):
     whole = read_truth(make_demo(tmp_path / "whole", **TINY))
-    monkeypatch.setattr(demo, "BLOCK", 50)
+    monkeypatch.setattr(simulation, "BLOCK", 50)
     parts = read_truth(make_demo(tmp_path / "parts", **TINY))
     np.testing.assert_array_equal(whole.train, parts.train)
     left = EEG2(tmp_path / "parts", 1, "train").signals - parts.train
@@ -264,7 +265,7 @@ def test_a_truth_that_is_missing_or_damaged_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"kind": "meg"}, "'meg' is to come"),
+        ({"kind": "meg"}, "sensors are O1, Oz, Cz: no gradiometers"),
         ({"kind": "fmri"}, "kind is 'fmri'"),
         ({"container": "h5"}, "container 'h5', wanted one of .*pickle.*npy"),
         ({"seed": -1}, "seed is -1, wanted an integer from 0 up"),

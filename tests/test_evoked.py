@@ -12,8 +12,8 @@ from tinybrain.baselines import fit_ridge
 from tinybrain.clip.model import DEMO_VISION, random_clip
 from tinybrain.features import encode
 from tinybrain.things import drawing, evoked
-from tinybrain.things.demo import SENSORS
-from tinybrain.things.sensors import THINGS_EEG2_63, positions
+from tinybrain.things.demo_settings import SENSORS
+from tinybrain.things.sensors import THINGS_EEG2_63, THINGS_MEG_271, layout, positions
 
 FINE = np.arange(250) / 250  # s
 
@@ -117,3 +117,51 @@ def test_linear_features_of_a_random_tower_explain_a_part_of_it():
     error = np.mean((ridge.predict(features[1]).numpy() - new) ** 2)
     mean_error = np.mean((response.mean(axis=0) - new) ** 2)
     assert 0.2 < 1 - error / mean_error < 0.6
+
+
+# Gradiometers
+
+
+def test_the_mean_recording_of_a_slow_stream_is_the_mean_response():
+    attributes = scenes(30)
+    mean = evoked.mean_recording(attributes, THINGS_MEG_271, FINE)
+    alone = evoked.evoked(attributes, THINGS_MEG_271, FINE).mean(axis=0)
+    np.testing.assert_allclose(mean, alone, atol=1e-4 * np.abs(alone).max())
+
+
+def test_gradiometers_see_the_waves_of_the_electrodes():
+    attributes = scenes(40)
+    potentials, fields = (
+        evoked.evoked(attributes, sensors, FINE).transpose(0, 2, 1).reshape(40 * 250, -1)
+        for sensors in (THINGS_EEG2_63, THINGS_MEG_271)
+    )  # (n w, h): what is seen in the one is linear in what is seen in the other
+    guess = fields @ np.linalg.lstsq(fields, potentials, rcond=None)[0]
+    assert np.mean((guess - potentials) ** 2) < 0.02 * np.mean(potentials**2)
+
+
+def test_early_fields_are_over_the_back_and_larger_opposite_the_objects_side():
+    xy = layout(THINGS_MEG_271)
+    left, right = (
+        evoked.evoked(scenes(50, side=side), THINGS_MEG_271, FINE).mean(axis=0)
+        for side in (-1.0, 1.0)
+    )
+    far = xy[:, 0] > 0.3, xy[:, 0] < -0.3  # sensors over the right and the left
+    for at in (25, 41):  # M100, M170
+        power = np.square(left[:, at] + right[:, at])
+        assert power[xy[:, 1] < -0.2].mean() > 5 * power[xy[:, 1] > 0.2].mean()
+        over_right, over_left = (np.square(left[side, at]).mean() for side in far)
+        assert over_right > 1.5 * over_left
+        over_right, over_left = (np.square(right[side, at]).mean() for side in far)
+        assert over_left > 1.5 * over_right
+
+
+def test_noise_of_gradiometers_has_one_size_and_a_rhythm_at_the_back():
+    noise = evoked.noise_model(THINGS_MEG_271, FINE, 1.2)
+    np.testing.assert_allclose(noise.variance.mean(), 1.2)
+    assert noise.variance.min() > 0.7 * noise.variance.max()
+    power = np.mean(np.abs(np.fft.rfft(noise.draw(100, np.random.default_rng(0)))) ** 2, axis=0)
+    y = layout(THINGS_MEG_271)[:, 1]
+    back, front = power[y < -0.7].mean(axis=0), power[y > 0.7].mean(axis=0)
+    assert back[10] > 2 * back[6]
+    assert front[10] < 1.5 * front[6]
+    assert front[1] > 2 * front[6]

@@ -1,4 +1,4 @@
-"""Electrode positions, against the geometry that defines them and a measured template head."""
+"""Positions of sensors, against the geometry that defines them and what others have measured."""
 
 import warnings
 
@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 from scipy.optimize import least_squares
 
-from tinybrain.things.sensors import THINGS_EEG2_63, layout, positions
+from tinybrain.things.ctf275 import PLACES
+from tinybrain.things.sensors import (
+    THINGS_EEG2_63,
+    THINGS_MEG_271,
+    is_meg,
+    layout,
+    positions,
+)
 
 RAW_ORDER = """
 Fp1 F3 F7 FT9 FC5 FC1 C3 T7 TP9 CP5 CP1 Pz P3 P7 O1 Oz O2 P4 P8 TP10 CP6 CP2 Cz C4 T8 FT10 FC6
@@ -126,3 +133,79 @@ def test_the_63_of_things_eeg2_are_in_rows_from_front_to_back_and_left_to_right(
         return rows.index(row_of.get(stem, stem).upper()), positions([name])[0, 0]
 
     assert tuple(sorted(RAW_ORDER.split(), key=place)) == THINGS_EEG2_63
+
+
+# Gradiometers ------------------------------------------------------------------------------------
+
+# Centres of coils in metres, x to the right: some lines of MNE-Python's canonical_meg/ctf275.csv.
+COILS = {
+    "MLC11": (-0.0112, 0.0664, 0.0779), "MZF01": (-0.0002, 0.1257, -0.0107),
+    "MZO03": (-0.0010, -0.1276, -0.0622), "MLT51": (-0.0998, 0.0410, -0.0713),
+    "MRT51": (0.0998, 0.0411, -0.0713), "MZC02": (-0.0006, 0.0131, 0.0950),
+    "MLF14": (-0.0773, 0.0888, -0.0292), "MRP33": (0.0566, -0.0784, 0.0663),
+}  # fmt: skip
+CENTRE = (0, -0.0046, -0.0192)  # of the sphere that fits all 274 of them
+
+
+def of_mne():
+    """Names without the system's number and centres of boxes of MNE's layout, (275, 2)."""
+    found = mne.channels.read_layout("CTF-275")
+    names = [name.split("-")[0] for name in found.names]
+    return names, found.pos[:, :2] + found.pos[:, 2:] / 2
+
+
+def test_gradiometers_are_where_the_layout_of_mne_has_them():
+    names, expected = of_mne()
+    assert list(PLACES) == names
+    xy = layout(names)
+    size = np.polyfit(expected.ravel() - np.tile(expected.mean(axis=0), 275),
+                      xy.ravel() - np.tile(xy.mean(axis=0), 275), 1)[0]  # fmt: skip
+    assert size > 0  # neither turned about nor mirrored: one positive factor for both axes
+    moved = xy - size * expected
+    np.testing.assert_allclose(moved, np.tile(moved.mean(axis=0), (275, 1)), atol=1e-3)
+
+
+def test_the_271_of_things_meg_are_those_of_mne_without_four_in_their_order():
+    names = [name for name in of_mne()[0] if name not in ("MLF25", "MRF43", "MRO13", "MRO11")]
+    assert [f"{name}-1609" for name in names] == list(THINGS_MEG_271)
+    assert len(set(THINGS_MEG_271)) == 271
+
+
+def test_directions_of_gradiometers_are_those_of_the_coils_within_a_degree():
+    coils = np.array(list(COILS.values())) - CENTRE
+    coils /= np.linalg.norm(coils, axis=1, keepdims=True)
+    assert angle(positions(list(COILS)), coils).max() < 1.2
+    np.testing.assert_allclose(np.linalg.norm(positions(THINGS_MEG_271), axis=1), 1, rtol=1e-14)
+
+
+def test_the_flat_helmet_is_its_own_projection():
+    flat, xyz = layout(THINGS_MEG_271), positions(THINGS_MEG_271)
+    from_vertex = angle(xyz, np.array([0, 0, 1.0]))
+    np.testing.assert_allclose(np.linalg.norm(flat, axis=1), from_vertex / 90, atol=1e-7)
+    assert np.linalg.norm(layout(["MZC02"])) < 0.12  # the vertex
+    for name, (x, y) in zip(THINGS_MEG_271, flat):
+        assert name[1] == "Z" or (x < 0) == (name[1] == "L")
+        assert name[2] not in "FO" or (y > -0.1) == (name[2] == "F")
+
+
+def test_the_number_of_the_system_does_not_matter():
+    for names in (["MLC11-1609", "MZO02-1609"], ["MLC11-2622", "mzo02-4504"]):
+        np.testing.assert_array_equal(layout(names), layout(["MLC11", "MZO02"]))
+        np.testing.assert_array_equal(positions(names), positions(["MLC11", "MZO02"]))
+    assert is_meg(["MLC11-1609"]) and not is_meg(["Cz"]) and not is_meg([])
+
+
+@pytest.mark.parametrize("function", [positions, layout])
+def test_names_that_no_helmet_has_are_all_listed(function):
+    with pytest.raises(ValueError, match="in a CTF helmet for MLC99, UPPT001, Oz: ") as error:
+        function(["MLC11-1609", "MLC99", "MRC11", "UPPT001", "Oz"])
+    assert "MRC11-" not in str(error.value)
+
+
+def test_places_that_are_given_go_before_those_known_here():
+    given = {"MLC11-1": (0.5, 0.5), "thumb": (0.1, -0.2)}
+    np.testing.assert_array_equal(
+        layout(["Thumb", "MLC11-1609"], given), [(0.1, -0.2), (0.5, 0.5)]
+    )
+    with pytest.raises(ValueError, match="no place in the layout given for Cz, MLC12: add them"):
+        layout(["Cz", "thumb", "MLC12"], given)

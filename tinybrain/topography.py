@@ -61,11 +61,15 @@ def interpolate(values: np.ndarray, xy: np.ndarray, points: np.ndarray) -> np.nd
 def painted_area(xy: np.ndarray) -> np.ndarray:
     """The polygon (q, 2) that is painted: the sensors' hull and MARGIN around it, within the head.
 
-    The head ends at radius 1 or, where sensors sit below its outline, at the lowest sensor.
+    The head ends at radius 1. Where sensors sit below its outline, as those of a MEG helmet do,
+    the paint ends with them.
     """
-    polygon = _around(xy, MARGIN, step=0.02)
-    head = max(1, np.linalg.norm(xy, axis=1).max())
-    return polygon * np.minimum(1, head / np.linalg.norm(polygon, axis=1, keepdims=True))
+    from scipy.spatial import ConvexHull
+
+    around = _around(xy, MARGIN, step=0.02)
+    within = around / np.maximum(1, np.linalg.norm(around, axis=1, keepdims=True))
+    points = np.concatenate([within, xy])
+    return points[ConvexHull(points).vertices]  # in order, not closed
 
 
 def check_positions(xy: np.ndarray, sensors: Sequence[str] | None = None) -> np.ndarray:
@@ -234,7 +238,8 @@ def _draw_heads(
     lines = [part / cell + centre for centre in centres for part in head]
     axes.add_collection(LineCollection(lines, colors="k", linewidths=0.8, zorder=2))
     dots = rearrange(xy / cell + centres, "map h xy -> xy (map h)")
-    axes.scatter(*dots, s=min(2, 100 / len(xy)), c="k", linewidths=0, zorder=3)
+    size, alpha = min(2, 100 / len(xy)), min(1, 64 / len(xy))  # many dots must not hide the map
+    axes.scatter(*dots, s=size, c="k", alpha=alpha, linewidths=0, zorder=3)
 
 
 def draw_scale(axes: Axes, image: AxesImage, unit: str) -> None:

@@ -1,6 +1,6 @@
-"""A brain for the demo: what a scene evokes on the scalp, and the noise of its single trials.
+"""A brain for the demo: what a scene evokes in the sensors, and the noise of its single trials.
 
-A scene with attributes u evokes a sum of components, each a map over the scalp times a wave:
+A scene with attributes u evokes a sum of components, each a map over the sensors times a wave:
 
     R(h, t | u) = sum_c a_c(u) (m_c(h) + side s_c(h)) g((t - tau_c - delay_c(u)) / sigma_c)
 
@@ -9,6 +9,9 @@ THINGS-EEG2. Averaged over all images, the neighbours of an image evoke the mean
 well, so that the mean recording is
 
     M(h, t) = sum_k (1 - |k| / 20) E(h, t - 0.2 k),   minus its baseline before onset.
+
+THINGS-MEG shows an image every 1.5 s, so that M = E. Laws, waves and time courses are those of the
+EEG; maps are the fields of dipoles (`fields.py`) instead of bumps of the potential.
 
 Noise is Gaussian, independent over trials, of covariance sum_j (A_j A_j') x T_j (sensors x time):
 a smooth 1/f background, a 10 Hz rhythm over the back of the head, and the sensors' white noise.
@@ -23,9 +26,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from .drawing import ATTRIBUTES, SPREAD
-from .sensors import positions
+from .fields import gain
+from .sensors import is_meg, positions
 
 INTERVAL, SEQUENCE = 0.2, 20  # seconds from image to image, images in a sequence
+MEG_INTERVAL = 1.5
 BASELINE = 0.2  # seconds before onset
 
 
@@ -46,6 +51,18 @@ COMPONENTS = {
     "N300": Component(0.300, 0.038, {"FCz": -0.8, "AFz": -0.4, "P7": 0.5, "P8": 0.5}, {}),
     "P300": Component(0.400, 0.065, {"Pz": 0.7, "CPz": 0.4}, {}),
     "late": Component(0.580, 0.120, {"CPz": 0.5, "POz": 0.3}, {}),
+}
+
+# The same components in a magnetometer: dipoles under these electrodes, at an angle in degrees
+# (`fields.gain`) and of a strength each, on average and in proportion to `side`. What mirrors a
+# dipole from left to right turns its angle about.
+DIPOLES = {
+    "P1": ({("O1", 30): 0.7, ("O2", -30): 0.7}, {("O1", 30): 0.7, ("O2", -30): -0.7}),
+    "N1": ({("PO7", -60): 1, ("PO8", 60): 1}, {("PO7", -60): 1, ("PO8", 60): -1}),
+    "P2": ({("PO3", 120): 0.6, ("PO4", -120): 0.6}, {}),
+    "N300": ({("P7", -20): 0.7, ("P8", 20): 0.7}, {}),
+    "P300": ({("P3", 160): 0.6, ("P4", -160): 0.6}, {}),
+    "late": ({("CP3", 100): 0.4, ("CP4", -100): 0.4}, {}),
 }
 
 # Sources of the background, all over the scalp, and of the rhythm, over the back of the head.
@@ -85,7 +102,7 @@ def evoked(attributes: np.ndarray, sensors: Sequence[str], times: np.ndarray) ->
     Parameters
     ----------
     attributes : (n, a), in the order of `drawing.ATTRIBUTES`.
-    sensors : names of the 10-10 system.
+    sensors : names of the 10-10 system, or of a CTF helmet.
     times : (w,), seconds from onset.
 
     Returns
@@ -102,14 +119,15 @@ def mean_recording(
     attributes: np.ndarray, sensors: Sequence[str], times: np.ndarray
 ) -> np.ndarray:
     """Mean recording M in a stream of such images, (h, w) float64; parameters as in `evoked`."""
+    interval = MEG_INTERVAL if is_meg(sensors) else INTERVAL
     before = np.arange(-50, 0) / 50 * BASELINE
     moments = np.concatenate([before, times])
     mean = np.zeros((len(sensors), len(moments)))
     for k in range(1 - SEQUENCE, SEQUENCE):
-        if not np.any(np.abs(moments - k * INTERVAL - 0.5) < 0.6):
+        if not np.any(np.abs(moments - k * interval - 0.5) < 0.6):
             continue  # a response is over within a second
         weight = (1 - abs(k) / SEQUENCE) / len(attributes)
-        for maps, waves in _components(attributes, sensors, moments - k * INTERVAL):
+        for maps, waves in _components(attributes, sensors, moments - k * interval):
             mean += weight * maps.T @ waves  # (h, n) @ (n, w)
     return mean[:, len(before) :] - mean[:, : len(before)].mean(axis=1, keepdims=True)
 
@@ -123,13 +141,28 @@ def _components(
         component = COMPONENTS[name]
         late = times - component.latency - delay[:, None]
         waves = np.exp(-((late / component.width) ** 2) / 2)
-        sided = np.outer(side, _map(component.sided, sensors))
-        yield amplitude[:, None] * (_map(component.bumps, sensors) + sided), waves
+        common, sided = _maps(name, sensors)
+        yield amplitude[:, None] * (common + np.outer(side, sided)), waves
 
 
-def _map(bumps: dict[str, float], sensors: Sequence[str]) -> np.ndarray:
-    """A sum of bumps on the scalp, (h,)."""
-    return _bumps(sensors, list(bumps)) @ np.array(list(bumps.values()), float)
+def _maps(name: str, sensors: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """A component's map on average, and what `side` adds to it, (h,) each."""
+    if is_meg(sensors):
+        parts = DIPOLES[name]
+        return tuple(gain(sensors, list(part)) @ _heights(part) for part in parts)
+    parts = COMPONENTS[name].bumps, COMPONENTS[name].sided
+    return tuple(_bumps(sensors, list(part)) @ _heights(part) for part in parts)
+
+
+def _heights(part: dict[str, float]) -> np.ndarray:
+    return np.array(list(part.values()), float)
+
+
+def _sources(sensors: Sequence[str], places: Sequence[str]) -> np.ndarray:
+    """What sources at these places give each sensor, (h, m); in MEG two dipoles at each."""
+    if is_meg(sensors):
+        return gain(sensors, [(place, angle) for place in places for angle in (0, 90)])
+    return _bumps(sensors, places)
 
 
 def _bumps(sensors: Sequence[str], centres: Sequence[str], width: float = 0.45) -> np.ndarray:
@@ -169,11 +202,11 @@ def noise_model(sensors: Sequence[str], times: np.ndarray, variance: float) -> N
     power = 1 / np.hypot(frequency, 2)  # flat below 2 Hz, then 1/f
     background = np.cos(2 * np.pi * np.multiply.outer(lag, frequency)) @ power / power.sum()
     rhythm = np.cos(2 * np.pi * 10 * lag) * np.exp(-((lag / 0.25) ** 2) / 2)  # waxing and waning
-    smooth = _bumps(sensors, BACKGROUND)
+    smooth = _sources(sensors, BACKGROUND)
     smooth /= np.linalg.norm(smooth, axis=1, keepdims=True)
     parts = (
         (0.5**0.5 * smooth, background),
-        (0.25 * _bumps(sensors, RHYTHM), rhythm),
+        (0.25 * _sources(sensors, RHYTHM), rhythm),
         (0.3**0.5 * np.eye(len(sensors)), np.eye(len(times))),
     )
     noise = Noise(tuple((sources, _root(covariance)) for sources, covariance in parts))

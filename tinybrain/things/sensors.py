@@ -1,7 +1,8 @@
-"""Where EEG electrodes sit: the 10-10 system, constructed on a unit sphere.
+"""Where sensors sit: EEG electrodes of the 10-10 system and the gradiometers of a CTF helmet.
 
-No table is copied; the positions follow from the rule by which the cap is measured (Jasper 1958;
-Chatrian et al. 1985; named as by Oostenveld and Praamstra 2001):
+Electrodes are constructed on a unit sphere. No table is copied; the positions follow from the
+rule by which the cap is measured (Jasper 1958; Chatrian et al. 1985; named as by Oostenveld and
+Praamstra 2001):
 
 - midline: the arc nasion - Cz - inion, cut in tenths of 18 degrees: Nz, Fpz, AFz, ... Oz, Iz;
 - ring: the circle through Fpz, T7, Oz and T8, a tenth above nasion, ears and inion, in steps of
@@ -12,13 +13,19 @@ Chatrian et al. 1985; named as by Oostenveld and Praamstra 2001):
 Axes: x to the right, y to the front, z up; Cz is (0, 0, 1), the nasion (0, 1, 0). Odd numbers are
 left. A real head is no sphere: seen from a point at the height of the nasion, the 63 electrodes of
 THINGS-EEG2 on a template head lie 3 degrees (median; at most 10) from the directions given here.
+
+Gradiometers are named as MLC11-1609: M, left, right or midline (Z), the region, row and number,
+and after the dash the serial number of the system, which says nothing. Their places are tabulated
+(`ctf275.py`). Places of other sensors are read from a file (`layouts.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+
+from .ctf275 import PLACES
 
 TENTH = np.pi / 10  # a tenth of the half circle nasion - Cz - inion
 MIRROR = np.array([-1, 1, 1])  # left to right
@@ -45,22 +52,40 @@ THINGS_EEG2_63 = (
     "PO3", "POz", "PO4", "PO8", "O1", "Oz", "O2",
 )  # fmt: skip
 
+# The 271 gradiometers of THINGS-MEG in the order of all its files: MLF25, MRF43 and MRO13 are not
+# in the hardware, MRO11 is left out by the preprocessing.
+THINGS_MEG_271 = tuple(
+    f"{name}-1609" for name in PLACES if name not in ("MLF25", "MRF43", "MRO13", "MRO11")
+)
+
 
 def positions(names: Sequence[str]) -> np.ndarray:
-    """Electrode positions on the unit sphere.
+    """Directions of the sensors, as points of the unit sphere.
+
+    Those of gradiometers are the inverse of the projection in `layout`: an approximation (a degree
+    from the directions of the true coils, but these are no sphere: 107 to 132 mm from its centre),
+    made for drawing and for the demo, not for finding sources.
 
     Parameters
     ----------
-    names : names of the 10-10 system, capitals or not; T3, T4, T5, T6 are read as T7, T8, P7, P8.
+    names : of the 10-10 system, capitals or not (T3, T4, T5, T6 are read as T7, T8, P7, P8); or
+        of a CTF helmet with 275 sensors, with the system's number or without.
 
     Returns
     -------
-    (h, 3) float64: x to the right, y to the front, z up; nasion, ears and inion are at z = 0.
+    (h, 3) float64: x to the right, y to the front, z up; (0, 0, 1) is the vertex. Nasion, ears and
+    inion are at z = 0.
 
     Raises
     ------
-    ValueError : names outside the 10-10 system, listed.
+    ValueError : names outside the system that most of the names belong to, listed.
     """
+    if is_meg(names):
+        x, y = layout(names).T
+        inclination, azimuth = np.hypot(x, y) * np.pi / 2, np.arctan2(x, y)
+        across = np.sin(inclination)
+        ahead = across * np.cos(azimuth)
+        return np.stack([across * np.sin(azimuth), ahead, np.cos(inclination)], axis=1)  # (h, 3)
     known = {name.upper(): name for name in _ELECTRODES}
     known |= OLD_NAMES
     unknown = [str(name) for name in names if str(name).upper() not in known]
@@ -72,16 +97,20 @@ def positions(names: Sequence[str]) -> np.ndarray:
     return np.array([_ELECTRODES[known[str(name).upper()]] for name in names]).reshape(-1, 3)
 
 
-def layout(names: Sequence[str]) -> np.ndarray:
-    """Electrode positions on a flat head seen from above (azimuthal equidistant projection).
+def layout(
+    names: Sequence[str], places: Mapping[str, Sequence[float]] | None = None
+) -> np.ndarray:
+    """Places of the sensors on a flat head seen from above (azimuthal equidistant projection).
 
-    The distance from the centre is the angle from Cz, so that tenths of the midline stay equal.
-    Radius 1, the head's outline, is the lower ring, at the level of nasion, ears and inion (Nz,
-    FT9, T9, TP9, Iz); the ring through Fpz, T7 and Oz has radius 0.8.
+    The distance from the centre is the angle from the vertex, so that tenths of the midline stay
+    equal. Radius 1, the head's outline, is at 90 degrees: for electrodes the lower ring, at the
+    level of nasion, ears and inion (Nz, FT9, T9, TP9, Iz), and the ring through Fpz, T7 and Oz has
+    radius 0.8; for gradiometers where the helmet is widest, and the lowest have radius 1.28.
 
     Parameters
     ----------
-    names : as in `positions`.
+    names : as in `positions`; or those of `places`.
+    places : (x, y) by name, such as `layouts.read_layout` gives, instead of those known here.
 
     Returns
     -------
@@ -89,12 +118,41 @@ def layout(names: Sequence[str]) -> np.ndarray:
 
     Raises
     ------
-    ValueError : names outside the 10-10 system, listed.
+    ValueError : names without a place, listed.
     """
+    if places is not None:
+        return _look_up(names, places, "in the layout given", "add them to it")
+    if is_meg(names):
+        return _look_up(names, PLACES, "in a CTF helmet", "wanted names such as MLC11-1609")
     x, y, z = positions(names).T
     radius = np.arccos(np.clip(z, -1, 1)) / (np.pi / 2)  # rounding may leave z a hair above 1
     azimuth = np.arctan2(x, y)
     return np.stack([radius * np.sin(azimuth), radius * np.cos(azimuth)], axis=1)  # (h, 2)
+
+
+def is_meg(names: Sequence[str]) -> bool:
+    """Whether more of the names are a CTF helmet's than of the 10-10 system."""
+    electrodes = {name.upper() for name in _ELECTRODES} | OLD_NAMES.keys()
+    known = [(_stem(name) in PLACES) - (str(name).upper() in electrodes) for name in names]
+    return sum(known) > 0
+
+
+def _look_up(names: Sequence[str], places: Mapping, where: str, remedy: str) -> np.ndarray:
+    """Places by name, capitals and what follows a dash aside: (h, 2)."""
+    known = {_stem(name): place for name, place in places.items()}
+    known |= {str(name).upper(): place for name, place in places.items()}
+    found = [known.get(str(name).upper(), known.get(_stem(name))) for name in names]
+    if unknown := [str(name) for name, place in zip(names, found) if place is None]:
+        raise ValueError(
+            f"no place {where} for {', '.join(unknown)}: {remedy}; rename the sensors, or leave "
+            "them out"
+        )
+    return np.array(found, dtype=np.float64).reshape(-1, 2)
+
+
+def _stem(name: str) -> str:
+    """The part of a name that does not change from system to system: MLC11 of MLC11-1609."""
+    return str(name).upper().partition("-")[0]
 
 
 def _on_sphere(inclination: float, azimuth: float) -> np.ndarray:

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import pickle
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,7 @@ def write_images(
     table = {}
     for split, scenes in concepts.items():
         rows = [
-            (f"{i:05d}_{name}", f"{number[name]:05d}_{name}", _file_name(name, j))
+            (f"{i:05d}_{name}", f"{number[name]:05d}_{name}", file_name(name, j))
             for i, name in enumerate(scenes, start=1)
             for j in range(1, 1 + len(scenes[name]))
         ]
@@ -53,7 +54,7 @@ def write_images(
     write_atomically(folder / "image_metadata.npy", lambda file: np.save(file, table))
 
 
-def _file_name(name: str, j: int) -> str:
+def file_name(name: str, j: int) -> str:
     """THINGS marks the first image of a concept, which it shows to everyone, by b, others by s."""
     return f"{name}_{j:02d}{'b' if j == 1 else 's'}.jpg"
 
@@ -76,18 +77,23 @@ def write_recording(
     sensors, times : h names; seconds, which may begin before the w time points of the signals.
     container : "pickle", a bare pickle as NICE's files, or "npy", a dict in np.save as OSF's.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=path.parent) as scratch:
-        data, filled = np.memmap(scratch, np.float64, "w+", shape=shape), 0
-        for block in blocks:
-            data[filled : filled + len(block)] = block
-            filled += len(block)
-        content = {
-            "preprocessed_eeg_data": np.asarray(data),
-            "ch_names": list(sensors),
-            "times": times,
-        }
+    with gathered(path.parent, np.float64, shape, blocks) as data:
+        content = {"preprocessed_eeg_data": data, "ch_names": list(sensors), "times": times}
         if container == "npy":
             write_atomically(path, lambda file: np.save(file, content))
         else:
             write_atomically(path, lambda file: pickle.dump(content, file, protocol=4))
+
+
+@contextmanager
+def gathered(
+    folder: Path, dtype: type, shape: tuple[int, ...], blocks: Iterable[np.ndarray]
+) -> Iterator[np.ndarray]:
+    """Blocks of rows as one array of that shape, which is on disk as long as it is needed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder) as scratch:
+        data, filled = np.memmap(scratch, dtype, "w+", shape=shape), 0
+        for block in blocks:
+            data[filled : filled + len(block)] = block
+            filled += len(block)
+        yield np.asarray(data)

@@ -1,0 +1,66 @@
+"""Recordings for the demo: what images evoke, scaled to variance components, and single trials.
+
+Letters: n images, r repetitions, h sensors, w time points, a attributes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from einops import rearrange
+
+from . import evoked
+
+BLOCK = 4_000_000  # numbers simulated at a time
+
+
+def responses(
+    train: np.ndarray, test: np.ndarray, sensors: Sequence[str], times: np.ndarray, *,
+    erp_power: float, image_variance: float, counted: np.ndarray | slice = slice(None),
+) -> tuple[np.ndarray, np.ndarray]:
+    """Noise-free responses to training and test images, M + D, float32 (n, h, w) each.
+
+    Parameters
+    ----------
+    train, test : attributes (n, a).
+    sensors, times : h names; (w,) seconds from onset.
+    erp_power, image_variance : see `make_demo`.
+    counted : the rows of `train` that mean and variance are taken over.
+    """
+    mean = evoked.mean_recording(train[counted], sensors, times)
+    mean *= (erp_power / np.mean(mean**2)) ** 0.5
+    both = _evoked(train, sensors, times), _evoked(test, sensors, times)
+    average = both[0][counted].mean(axis=0, dtype=np.float64)  # (h, w)
+    for rows in both:
+        rows -= average
+    variance = np.mean([np.mean(np.square(row)) for row in both[0][counted]])  # to spare memory
+    for rows in both:
+        rows *= (image_variance / variance) ** 0.5
+        rows += mean
+    return both
+
+
+def trials(
+    truth: np.ndarray, repeats: int, noise: evoked.Noise, rng: np.random.Generator
+) -> Iterator[np.ndarray]:
+    """Single trials of rows of the truth (n, h, w), (b, r, h, w) at a time."""
+    for block in _blocks((len(truth), repeats, *truth.shape[1:])):
+        rows = truth[block, None]  # (b, 1, h, w)
+        drawn = noise.draw(len(rows) * repeats, rng)
+        yield rows + rearrange(drawn, "(b r) h w -> b r h w", r=repeats)
+
+
+def _evoked(attributes: np.ndarray, sensors: Sequence[str], times: np.ndarray) -> np.ndarray:
+    """`evoked.evoked` of many images, some at a time."""
+    response = np.empty((len(attributes), len(sensors), len(times)), np.float32)
+    for block in _blocks(response.shape):
+        response[block] = evoked.evoked(attributes[block], sensors, times)
+    return response
+
+
+def _blocks(shape: tuple[int, ...]) -> Iterator[slice]:
+    """Slices of the first axis that hold about BLOCK numbers each."""
+    step = max(1, BLOCK // math.prod(shape[1:]))
+    return (slice(start, start + step) for start in range(0, shape[0], step))
