@@ -1,8 +1,9 @@
 """THINGS recordings on disk: reading them, their images, their sensors, and a statistical twin."""
 
 from .eeg2 import EEG2
+from .meg import MEG
 
-__all__ = ["EEG2", "make_demo"]
+__all__ = ["EEG2", "MEG", "make_demo"]
 
 
 def __getattr__(name: str):
