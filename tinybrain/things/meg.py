@@ -109,23 +109,14 @@ class MEG(Recording):
         shape: tuple[int, int] | None = None,
     ):
         check_request(split, repeats)
-        if crop not in CROPS or test_order not in ("presentation", "image"):
-            raise ValueError(
-                f"crop {crop!r}, test_order {test_order!r}; wanted crop {', '.join(CROPS)} and "
-                "test_order 'presentation' or 'image'"
-            )
-        file = find_file(root, subject, split)
-        if file.name.lower() == "recording.json":
-            content = _stored(file, root, split, drop_test_concepts, test_order, crop)
-        else:
-            table = find_table(root, subject)
-            epochs = open_recording(file, split, table, tmin)
-            rows, trials = _rows(epochs, table, split, drop_test_concepts, test_order)
-            content = _content(epochs, rows, crop, _images(trials[rows[:, 0]], root))
+        content = open_content(
+            root, subject, split, drop_test_concepts=drop_test_concepts, crop=crop,
+            test_order=test_order, tmin=tmin,
+        )
         if shape is not None and content.data.shape[2:] != tuple(shape):
             came, wanted = content.data.shape[2:], tuple(shape)
             raise ValueError(
-                f"{file}: {came[0]} sensors x {came[1]} points came with crop={crop!r} "
+                f"{content.file}: {came[0]} sensors x {came[1]} points came with crop={crop!r} "
                 f"({span(content.times)}); wanted {wanted[0]} x {wanted[1]}"
             )
         super().__init__(content, content.images, split, repeats)
@@ -143,6 +134,35 @@ def _content(epochs: Epochs, rows: np.ndarray, crop: str, images: ImageTable) ->
         normalised=UNIT,
         images=images,
     )
+
+
+def open_content(
+    root: str | Path,
+    subject: int | str,
+    split: str,
+    *,
+    drop_test_concepts: bool = True,
+    crop: str = "paper",
+    test_order: str = "presentation",
+    tmin: float | None = None,
+) -> Content:
+    """What `MEG` reads, its rows in their order and its signals not yet read; errors as there."""
+    if crop not in CROPS or test_order not in ("presentation", "image"):
+        raise ValueError(
+            f"crop {crop!r}, test_order {test_order!r}; wanted crop {', '.join(CROPS)} and "
+            "test_order 'presentation' or 'image'"
+        )
+    file = find_file(root, subject, split)
+    if file.name.lower() == "recording.json":
+        return _stored(file, root, split, drop_test_concepts, test_order, crop)
+    table = find_table(root, subject)
+    epochs = open_recording(file, split, table, tmin)
+    rows, trials = _rows(epochs, table, split, drop_test_concepts, test_order)
+    at = window(file, epochs.times, crop)
+    return Content(
+        file, epochs.pick(rows, at), epochs.sensors, epochs.times[at], epochs.producer,
+        normalised=UNIT, images=_images(trials[rows[:, 0]], root),
+    )  # fmt: skip
 
 
 def window(file: Path, times: np.ndarray, crop: str) -> slice:
@@ -163,7 +183,7 @@ def window(file: Path, times: np.ndarray, crop: str) -> slice:
             f"{file}: its {len(times)} points are {span(times)}; crop={crop!r} wants "
             f"{CROPS[crop][0]:g} to {CROPS[crop][1]:g} s: take crop={' or '.join(map(repr, whole))}"
         )
-    return slice(inside[crop][0], inside[crop][-1] + 1)
+    return slice(int(inside[crop][0]), int(inside[crop][-1]) + 1)
 
 
 def _rows(

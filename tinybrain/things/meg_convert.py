@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from . import store
-from .meg import UNIT, _images, _rows, _stored, window
-from .meg_files import find_file, find_table, open_recording
+from .meg import open_content
+from .meg_files import find_file
 from .meg_images import image_name
 from .meg_raw import made_before
 from .recording import Content, check_values, read_signals, unit_of
@@ -67,7 +67,7 @@ def convert(
             report(f"{split}: there")
             continue
         content = open_content(root, subject, split, tmin=tmin, **how)
-        n, r, h, w = shape = tuple(map(int, content.data.shape))
+        n, r, h, w = shape = content.data.shape
         report(f"{split}: {content.file} ({content.producer}), {n} images, {r} repetitions, "
                f"{h} sensors, {w} points")  # fmt: skip
         unit = _write(place, split, content, shape)
@@ -86,32 +86,3 @@ def _write(place: Path, split: str, content: Content, shape: tuple[int, ...]) ->
         read = read_signals(content.data, average=False, out=signals)
         check_values(content.file, read, content.images.paths, content.sensors)
     return content.unit or unit_of(read.rms, content.normalised)
-
-
-def open_content(
-    root: str | Path,
-    subject: int | str,
-    split: str,
-    *,
-    drop_test_concepts: bool,
-    crop: str,
-    test_order: str,
-    tmin: float | None,
-) -> Content:
-    """A split as `MEG` would read it, its signals not yet read."""
-    file = find_file(root, subject, split)
-    if file.name.lower() == "recording.json":
-        return _stored(file, root, split, drop_test_concepts, test_order, crop)
-    table = find_table(root, subject)
-    epochs = open_recording(file, split, table, tmin)
-    rows, trials = _rows(epochs, table, split, drop_test_concepts, test_order)
-    at = window(file, epochs.times, crop)
-    return Content(
-        file,
-        epochs.pick(rows, at),
-        epochs.sensors,
-        epochs.times[at],
-        epochs.producer,
-        normalised=UNIT,
-        images=_images(trials[rows[:, 0]], root),
-    )

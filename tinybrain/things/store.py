@@ -69,7 +69,7 @@ def new_signals(
     part = path.with_name(path.name + ".part")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        signals = np.lib.format.open_memmap(part, "w+", np.float32, shape=tuple(shape))
+        signals = np.lib.format.open_memmap(part, "w+", np.float32, shape=tuple(map(int, shape)))
         _reserve(part)
         yield signals
         signals.flush()
