@@ -22,7 +22,7 @@ import sys
 import time
 from pathlib import Path
 
-from tinybrain.things import brainvision
+from tinybrain.things.eeg2 import brainvision
 from tinybrain.things.preprocess import PAPER, Settings, prepare
 
 

@@ -25,10 +25,10 @@ import time
 from pathlib import Path
 
 from tinybrain.things.meg import CROPS
-from tinybrain.things.meg_convert import convert
-from tinybrain.things.meg_files import find_file
-from tinybrain.things.meg_raw import DISTRIBUTED, Settings, prepare
-from tinybrain.things.meg_run import Dropout, is_raw
+from tinybrain.things.meg.convert import convert
+from tinybrain.things.meg.files import find_file
+from tinybrain.things.meg.raw import DISTRIBUTED, Settings, prepare
+from tinybrain.things.meg.run import Dropout, is_raw
 
 
 def arguments() -> argparse.Namespace:
@@ -43,7 +43,7 @@ def arguments() -> argparse.Namespace:
     cli.add_argument("--keep-test-concepts", action="store_true", help="all 22,248 training "
                      "images, also those of the 200 concepts of the test")  # fmt: skip
     cli.add_argument("--test-order", choices=("presentation", "image"), default="presentation",
-                     help="by the experiment's numbers, as Song, or by THINGS', as ATM")  # fmt: skip
+                     help="by the experiment's numbers, as Song, or THINGS', as ATM")  # fmt: skip
     cli.add_argument("--tmin", type=float, help="seconds of the first point of a file of 200 "
                      "points that does not tell")  # fmt: skip
     raw = cli.add_argument_group("from raw recordings")
@@ -78,7 +78,8 @@ def from_raw(args: argparse.Namespace) -> bool:
     except FileNotFoundError as missing:
         if is_raw(args.source, args.subject):
             return True
-        raise FileNotFoundError(f"{missing}; or raw recordings, sub-BIGMEG1/ses-*/meg/*_meg.ds") from None
+        raw = "sub-BIGMEG1/ses-*/meg/*_meg.ds"
+        raise FileNotFoundError(f"{missing}; or raw recordings, {raw}") from None
     if is_raw(args.source, args.subject):
         raise ValueError(f"{args.source}: raw recordings of subject {args.subject} and {prepared}; "
                          f"name {prepared.parent}, or the subject's own folder")  # fmt: skip

@@ -12,7 +12,7 @@ import numpy as np
 from mne.baseline import rescale
 
 from tests.ctf_folder import write_ctf
-from tinybrain.things.meg_signal import TIMES
+from tinybrain.things.meg.signal import TIMES
 
 RATE, SAMPLES = 1200, 48_000  # 40 s: longer than the filter of 33 s
 NAMES = ["SCLK01-177", "BG1-1609", "MLC11-1609", "MLO32-1609", "MRO11-1609", "MRT16-1609",

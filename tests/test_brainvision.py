@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from tinybrain.things import brainvision, pickles, raw_eeg
+from tinybrain.things import pickles
+from tinybrain.things.eeg2 import brainvision
+from tinybrain.things.eeg2 import raw as raw_eeg
 from tinybrain.things.sensors import THINGS_EEG2_63
 
 SENSORS = (*THINGS_EEG2_63[::-1],)

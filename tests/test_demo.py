@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tinybrain.things import EEG2, demo, drawing, make_demo, simulation, writing
+from tinybrain.things import EEG2, demo, make_demo
 from tinybrain.things.demo import read_truth
-from tinybrain.things.demo_settings import SENSORS
 from tinybrain.things.sensors import THINGS_EEG2_63
+from tinybrain.things.twin import drawing, simulation, writing
+from tinybrain.things.twin.settings import SENSORS
 
 GRID = {"points": 63, "rate": 62.5}
 SMALL = GRID | {"train_concepts": 60, "train_images": 2, "test_concepts": 15, "image_size": 32}

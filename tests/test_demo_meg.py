@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tinybrain.things import demo, drawing, make_demo, meg_writing, simulation
+from tinybrain.things import demo, make_demo
 from tinybrain.things.demo import read_truth
-from tinybrain.things.demo_settings import DEFAULTS
 from tinybrain.things.sensors import THINGS_MEG_271
+from tinybrain.things.twin import drawing, meg_writing, simulation
+from tinybrain.things.twin.settings import DEFAULTS
 
 SMALL = {"train_concepts": 9, "test_concepts": 6, "image_size": 24}
 TINY = {"train_concepts": 3, "train_images": 2, "test_concepts": 2, "test_repeats": 3, "points": 7,

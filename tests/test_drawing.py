@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tinybrain.things import drawing
+from tinybrain.things.twin import drawing
 
 
 def scenes(n, seed=0, **fixed):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn.utils import shuffle
 
-from tinybrain.things.epochs import (
+from tinybrain.things.eeg2.epochs import (
     choose,
     cut,
     find_events,

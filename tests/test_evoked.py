@@ -11,9 +11,9 @@ from tests.test_drawing import scenes
 from tinybrain.baselines import fit_ridge
 from tinybrain.clip.model import DEMO_VISION, random_clip
 from tinybrain.features import encode
-from tinybrain.things import drawing, evoked
-from tinybrain.things.demo_settings import SENSORS
 from tinybrain.things.sensors import THINGS_EEG2_63, THINGS_MEG_271, layout, positions
+from tinybrain.things.twin import drawing, evoked
+from tinybrain.things.twin.settings import SENSORS
 
 FINE = np.arange(250) / 250  # s
 

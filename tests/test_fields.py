@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from mne.io.constants import FIFF
 
-from tinybrain.things.fields import BASELINE, HELMET, gain, gradiometers, radial_field
 from tinybrain.things.sensors import THINGS_MEG_271, layout, positions
+from tinybrain.things.twin.fields import BASELINE, HELMET, gain, gradiometers, radial_field
 
 RNG = np.random.default_rng(0)
 PLACES = RNG.uniform(-0.04, 0.04, (5, 3))  # m

@@ -9,7 +9,7 @@ import pytest
 from tests import meg_miniature as mini
 from tests.test_meg_files import atm, dump, of, own, song
 from tinybrain.things.demo import make_demo
-from tinybrain.things.meg import CROPS, MEG, window
+from tinybrain.things.meg.reader import CROPS, MEG, window
 from tinybrain.things.sensors import THINGS_MEG_271
 
 ROWS = mini.records()
@@ -146,6 +146,7 @@ def test_store_with_test_concepts_in_it(root):
 
 def test_the_demo_is_read(tmp_path):
     make_demo(tmp_path / "demo", "meg", train_concepts=2, test_concepts=2, image_size=8)
-    train, test = (MEG(tmp_path / "demo", 1, split, shape=(271, 200)) for split in ("train", "test"))
+    demo = tmp_path / "demo"
+    train, test = (MEG(demo, 1, split, shape=(271, 200)) for split in ("train", "test"))
     assert len(train.images) == 24 and len(test.images) == 2 and test.repeats == 12
     assert not set(train.concepts) & set(test.concepts)

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from tests import meg_miniature as mini
-from tinybrain.things import meg_epochs, recording
+from tinybrain.things import recording
+from tinybrain.things.meg import epochs as meg_epochs
 from tinybrain.things.sensors import THINGS_MEG_271
 
 try:

@@ -9,9 +9,11 @@ import torch
 
 from tests import meg_miniature as mini
 from tests.test_meg_epochs import FILE, write_cosmofile, write_fif
-from tinybrain.things import meg, meg_files, meg_order, store
-from tinybrain.things.meg import MEG
-from tinybrain.things.meg_test_images import TEST_CONCEPTS
+from tinybrain.things import MEG, store
+from tinybrain.things.meg import files as meg_files
+from tinybrain.things.meg import order as meg_order
+from tinybrain.things.meg import reader as meg
+from tinybrain.things.meg.tested import TEST_CONCEPTS
 from tinybrain.things.sensors import THINGS_MEG_271
 
 ROWS = mini.records()
@@ -31,8 +33,9 @@ def dump(path, content):
 
 
 def song(root):
-    dump(root / "Preprocessed_data" / "meg_sub-01_train.pkl", of(mini.TRAIN_NAMES)[:, 0].astype("f8"))
-    dump(root / "Preprocessed_data" / "meg_sub-01_test.pkl", of(mini.PRESENTED).astype("f8"))
+    folder = root / "Preprocessed_data"
+    dump(folder / "meg_sub-01_train.pkl", of(mini.TRAIN_NAMES)[:, 0].astype("f8"))
+    dump(folder / "meg_sub-01_test.pkl", of(mini.PRESENTED).astype("f8"))
 
 
 def atm(root):
@@ -48,11 +51,12 @@ def ubp(root, dtype=np.float16):
     for split, names in (("train", mini.KEPT_NAMES), ("test", mini.BY_IMAGE)):
         folders = [f"{mini.CONCEPTS[each.split('/')[0]]:05d}_{each}" for each in names]
         content = {"eeg": of(names).astype(dtype), "img": [f"{split}_images/{f}" for f in folders]}
-        torch.save(content, root / "Preprocessed_data" / "sub-01" / f"{split}.pt", pickle_protocol=5)
+        path = root / "Preprocessed_data" / "sub-01" / f"{split}.pt"
+        torch.save(content, path, pickle_protocol=5)
 
 
 def neurobridge(root):
-    """As its script writes: a pickled dict under a name in .npy, the last of 201 points left out."""
+    """As its script writes: a pickled dict under a name in .npy, without the last of 201 points."""
     more = {"ch_names": [], "times": np.linspace(0, 0.995, 200)}
     train = {"data": of(mini.KEPT_NAMES).reshape(2, 12, 1, 271, 201)[..., :-1].copy()}
     dump(root / "preprocessed_meg" / "sub-01" / "train.npy", train | more)

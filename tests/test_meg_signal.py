@@ -1,4 +1,4 @@
-"""things.meg_signal: the steps of THINGS-MEG's preprocessing, against loops and against mne."""
+"""things.meg.signal: the steps of THINGS-MEG's preprocessing, against loops and against mne."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from mne.baseline import rescale
 
-from tinybrain.things.meg_signal import (
+from tinybrain.things.meg.signal import (
     RATE,
     TIMES,
     baseline_scores,

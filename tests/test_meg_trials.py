@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from tests import meg_miniature as mini
-from tinybrain.things import meg_images, meg_order, meg_trials
-from tinybrain.things.meg_test_images import TEST_CONCEPTS, TEST_EXEMPLARS, TEST_IMAGES
+from tinybrain.things.meg import images as meg_images
+from tinybrain.things.meg import order as meg_order
+from tinybrain.things.meg import trials as meg_trials
+from tinybrain.things.meg.tested import TEST_CONCEPTS, TEST_EXEMPLARS, TEST_IMAGES
 
 ROWS = mini.records()
 

@@ -1,4 +1,4 @@
-"""things.meg_convert, and examples/prepare_meg.py as a person runs it."""
+"""things.meg.convert, and examples/prepare_meg.py as a person runs it."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from tests.meg_recordings import (
     write_subject,
 )
 from tests.test_store_files import HERE
-from tinybrain.things import meg_convert, store
-from tinybrain.things.meg import MEG
-from tinybrain.things.meg_convert import convert
-from tinybrain.things.meg_run import Dropout
+from tinybrain.things import MEG, store
+from tinybrain.things.meg import convert as meg_convert
+from tinybrain.things.meg.convert import convert
+from tinybrain.things.meg.run import Dropout
 from tinybrain.things.sensors import THINGS_MEG_271
 
 # A cache of Song in miniature: concepts 2, 10 and 13, the last two of them tested.

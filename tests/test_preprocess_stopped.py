@@ -15,9 +15,10 @@ import pytest
 
 from tests.raw_things import SETTINGS, recording, write_table, write_things
 from tests.test_store_files import HERE
-from tinybrain.things import eeg_session, pickles, preprocess
+from tinybrain.things import pickles, preprocess
+from tinybrain.things.eeg2 import session as eeg_session
+from tinybrain.things.eeg2.raw import find_sessions
 from tinybrain.things.preprocess import Settings, prepare
-from tinybrain.things.raw_eeg import find_sessions
 from tinybrain.things.sensors import THINGS_EEG2_63
 
 
@@ -38,7 +39,7 @@ def made(things, tmp_path_factory) -> Path:
 
 KILLED = """
 import os, signal, sys
-from tinybrain.things import eeg_session as session
+from tinybrain.things.eeg2 import session
 from tinybrain.things.preprocess import Settings, prepare
 calls, resample = [], session.resample
 def dying(*args, **options):

@@ -1,7 +1,7 @@
 """THINGS recordings on disk: reading them, their images, their sensors, and a statistical twin."""
 
-from .eeg2 import EEG2
-from .meg import MEG
+from .eeg2.reader import EEG2
+from .meg.reader import MEG
 
 __all__ = ["EEG2", "MEG", "make_demo"]
 

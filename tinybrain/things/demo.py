@@ -28,9 +28,9 @@ from pathlib import Path
 import numpy as np
 
 from ..files import write_atomically
-from . import drawing, evoked, meg_writing, writing
-from .demo_settings import Settings, choose
-from .simulation import responses, trials
+from .twin import drawing, evoked, meg_writing, writing
+from .twin.settings import Settings, choose
+from .twin.simulation import responses, trials
 
 
 @dataclass(frozen=True)

@@ -25,11 +25,11 @@ import numpy as np
 
 from .. import __version__
 from . import store
-from .eeg_merging import Merge, blocks, find_rows, mapped, whiten_sessions
-from .eeg_session import PAPER, Part, Settings, make_part, time_axis
+from .eeg2.merging import Merge, blocks, find_rows, mapped, whiten_sessions
+from .eeg2.raw import find_sessions, subject_number
+from .eeg2.session import PAPER, Part, Settings, make_part, time_axis
 from .images import ImageTable, image_table
 from .pickle_stream import write_dict
-from .raw_eeg import find_sessions, subject_number
 from .resampling import shift
 
 __all__ = ["PAPER", "Settings", "prepare"]

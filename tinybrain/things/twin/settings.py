@@ -6,8 +6,8 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from ..sensors import THINGS_MEG_271, is_meg, positions
 from . import writing
-from .sensors import THINGS_MEG_271, is_meg, positions
 
 VERSION = 1  # of what is drawn and simulated: to be raised when either changes
 

@@ -17,11 +17,11 @@ from typing import NamedTuple
 import numpy as np
 from einops import rearrange
 
-from .eeg_session import Part, Settings
+from ..images import ImageTable
+from ..store import Whitening
+from ..whitening import dewhitener, noise_covariance, whitener
 from .epochs import shuffled
-from .images import ImageTable
-from .store import Whitening
-from .whitening import dewhitener, noise_covariance, whitener
+from .session import Part, Settings
 
 BLOCK = 256  # epochs at a time, 32 MB
 

@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .images import visible
-from .meg_signal import RATE, count_onsets, repair_dropout
+from ..images import visible
+from .signal import RATE, count_onsets, repair_dropout
 
 RUN = re.compile(r"sub-.+_ses-(\d+)_(?:.+_)?run-(\d+)_meg\.(ds|fif)", re.IGNORECASE)
 SENSOR = re.compile(r"M[LRZ][CFOPT]\d\d(-\d+)?")

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from .meg_images import exemplar_of
-from .meg_test_images import TEST_CONCEPTS, TEST_EXEMPLARS, TEST_IMAGES
-from .meg_trials import EXEMPLARS, Trials, completed
+from .images import exemplar_of
+from .tested import TEST_CONCEPTS, TEST_EXEMPLARS, TEST_IMAGES
+from .trials import EXEMPLARS, Trials, completed
 
 CONCEPTS, SESSIONS = 1854, 12
 CATCH = 999999  # event code of catch trials in the distributed epochs

@@ -21,11 +21,11 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from ..files import write_atomically, write_text
+from ...files import write_atomically, write_text
+from ..resampling import resample
+from ..sensors import THINGS_EEG2_63
 from .epochs import choose, cut, find_events, subtract_baseline, within
-from .raw_eeg import Raw, read_raw
-from .resampling import resample
-from .sensors import THINGS_EEG2_63
+from .raw import Raw, read_raw
 
 TARGET = 99999  # the code of catch trials
 BLOCK = 64  # epochs at a time: 39 MB before resampling

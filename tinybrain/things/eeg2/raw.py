@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import pickles
-from .images import visible
+from .. import pickles
+from ..images import visible
 
 RAW_FILE = {
     "train": re.compile(r"raw_eeg_train(ing)?\.npy", re.IGNORECASE),

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..files import write_atomically, write_text
+from ...files import write_atomically, write_text
 from .writing import file_name, gathered
 
 RUNS = 10  # of a session

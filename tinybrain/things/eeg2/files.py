@@ -26,11 +26,11 @@ from pathlib import Path
 import numpy as np
 from einops import rearrange
 
-from . import pickles, store
-from .images import SPLIT_FOLDER, ImageTable, named_images, visible
-from .recording import Content, sensor_names, time_axis
-from .sensors import THINGS_EEG2_63
-from .store_card import CARD, read_json
+from .. import pickles, store
+from ..images import SPLIT_FOLDER, ImageTable, named_images, visible
+from ..recording import Content, sensor_names, time_axis
+from ..sensors import THINGS_EEG2_63
+from ..store_card import CARD, read_json
 
 KEYS = ("preprocessed_eeg_data", "ch_names", "times")
 OSF_17 = ("Pz", "P3", "P7", "O1", "Oz", "O2", "P4", "P8",

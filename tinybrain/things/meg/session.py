@@ -19,8 +19,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from ..files import write_atomically, write_text
-from .meg_run import (
+from ...files import write_atomically, write_text
+from .run import (
     DROPOUTS,
     Band,
     Dropout,
@@ -30,8 +30,8 @@ from .meg_run import (
     open_run,
     read_signals,
 )
-from .meg_signal import TIMES, cut_epochs
-from .meg_trials import Trials
+from .signal import TIMES, cut_epochs
+from .trials import Trials
 
 SENSORS = 271
 
@@ -111,7 +111,8 @@ def _write(
     for run, told in zip(runs, made["runs"]):
         here = (made["subject"], run.session, run.run)
         dropouts = [dropout for dropout in settings.dropouts if dropout[:3] == here]
-        trials = read_run(run.path, sensors, told["onsets"], told["events"], settings.band, dropouts)
+        onsets, events = told["onsets"], told["events"]
+        trials = read_run(run.path, sensors, onsets, events, settings.band, dropouts)
         out.write(trials.astype("<f4", copy=False).tobytes())
         report(f"session {run.session:02d}, run {run.run:02d}: {len(trials)} trials")
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .sensors import positions
+from ..sensors import positions
 
 MU0_OVER_4PI = 1e-7  # T m / A
 HELMET = 0.121  # m, from the centre to the inner coils: what fits a CTF helmet best

@@ -19,9 +19,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .meg_order import trials_from_codes
-from .meg_trials import Trials, completed, trials_from_records
-from .sensors import THINGS_MEG_271
+from ..sensors import THINGS_MEG_271
+from .order import trials_from_codes
+from .trials import Trials, completed, trials_from_records
 
 SENSORS = 271
 SENSOR = re.compile(r"M[LRZ][CFOPT]\d\d(-\d+)?")
@@ -102,7 +102,7 @@ def _read_fif(file: Path) -> tuple:
         epochs = mne.read_epochs(file, proj=False, preload=False, verbose="error")
         records = epochs.metadata
         return epochs, records.to_dict("records") if hasattr(records, "to_dict") else records
-    except Exception as error:  # noqa: BLE001  mne meets damaged files with errors of every kind
+    except Exception as error:
         raise ValueError(
             f"{file}: mne cannot read it with the files that continue it: {str(error)[:200]}; are "
             "all of the same subject and complete? Download them again"
@@ -187,7 +187,7 @@ class FifRows:
         for place, row in enumerate(rows.ravel().tolist()):
             try:
                 trial = self.epochs.get_data(item=[row], verbose="error")[0]
-            except Exception as error:  # noqa: BLE001  as above
+            except Exception as error:
                 raise ValueError(
                     f"{self.file}: trial {row + 1} cannot be read, in it or the files that "
                     f"continue it: {str(error)[:100]}; download them again"

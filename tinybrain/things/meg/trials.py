@@ -21,8 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .meg_images import find_names, image_name, read_names
-from .meg_test_images import TEST_CONCEPTS, TEST_IMAGES
+from .images import find_names, image_name, read_names
+from .tested import TEST_CONCEPTS, TEST_IMAGES
 
 EXEMPLARS = 12  # of every concept in training, and no less
 MAX_TABLE = 64_000_000  # bytes; the real ones have 3.4 MB

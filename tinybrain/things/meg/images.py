@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from .images import ABOVE, CONCEPT, SUFFIXES, ImageTable, visible
+from ..images import ABOVE, CONCEPT, SUFFIXES, ImageTable, visible
 
 CONCEPTS, IMAGES = 1854, 26107
 FILE = re.compile(r"(\w[\w .'-]*)_(\d{1,4})[a-z]*\.\w+")

@@ -22,12 +22,13 @@ from pathlib import Path
 
 import numpy as np
 
-from . import store
-from .meg import CROPS, UNIT, window
-from .meg_run import Run, find_runs
-from .meg_session import DISTRIBUTED, Part, Settings, make_part
-from .meg_signal import TIMES
-from .meg_trials import Trials, name_images, read_trials, test_rows, training_rows
+from ... import __version__
+from .. import store
+from .reader import CROPS, UNIT, window
+from .run import Run, find_runs
+from .session import DISTRIBUTED, Part, Settings, make_part
+from .signal import TIMES
+from .trials import Trials, name_images, read_trials, test_rows, training_rows
 
 __all__ = ["DISTRIBUTED", "Settings", "prepare"]
 
@@ -92,7 +93,7 @@ def prepare(
     }  # (n, r) of each split, and what is wrong with the tables, before hours of work
     at, place = window(folder, TIMES, crop), Path(out) / f"sub-{subject:02d}"
     source = {
-        "made by": "tinybrain.things.meg_raw",
+        "made by": f"tinybrain {__version__}, things.meg.raw",
         "recordings": [run.path.name for run in runs],
         "settings": asdict(settings),
         "crop": crop,
@@ -135,8 +136,8 @@ def read_tables(folder: Path, runs: Sequence[Run]) -> Trials:
         session, run = differ[0]
         lacking = "recording (..._meg.ds)" if differ[0] in told else "table (..._events.tsv)"
         raise FileNotFoundError(
-            f"{folder}: no {lacking} of session {session:02d}, run {run:02d}; {len(runs)} recordings "
-            f"for {len(told)} tables, wanted one of each for every run"
+            f"{folder}: no {lacking} of session {session:02d}, run {run:02d}; {len(runs)} "
+            f"recordings for {len(told)} tables, wanted one of each for every run"
         )
     if (unknown := np.flatnonzero(trials.sample <= 0)).size:
         session, run = trials.session[unknown[0]], trials.run[unknown[0]]
@@ -156,8 +157,8 @@ def made_before(place: Path, source: dict) -> store.Card | None:
     there = card.source if isinstance(card.source, dict) else {}
     if names := [name for name in wanted if there.get(name) != wanted[name]]:
         raise ValueError(
-            f"{place}: a recording made otherwise is there: {', '.join(names)} differ; remove it or "
-            "name another folder"
+            f"{place}: a recording made otherwise is there: {', '.join(names)} differ; remove it "
+            "or name another folder"
         )
     return card
 
@@ -169,8 +170,8 @@ def same_sensors(parts: dict[int, Part]) -> tuple[str, ...]:
         if parts[session].sensors != parts[first].sensors:
             raise ValueError(
                 f"{parts[session].file}: {len(parts[session].sensors)} gradiometers in session "
-                f"{session:02d}, other than the {len(parts[first].sensors)} of session {first:02d}; "
-                "all sessions need the same"
+                f"{session:02d}, other than the {len(parts[first].sensors)} of session "
+                f"{first:02d}; all sessions need the same"
             )
     return parts[first].sensors
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..files import write_atomically
+from ...files import write_atomically
 
 FOLDERS = {"train": "training_images", "test": "test_images"}
 CONTAINERS = ("pickle", "npy")

@@ -36,7 +36,7 @@ def repair_dropout(signals: np.ndarray, start: float, length: float) -> None:
         The dropout does not lie within the run.
     """
     first, count, samples = round(start * RATE), round(length * RATE), signals.shape[1]
-    if not (0 <= first and 0 < count and first + count <= samples):
+    if not (first >= 0 and count > 0 and first + count <= samples):
         raise ValueError(
             f"a dropout of {length:g} s at {start:g} s; the run lasts {samples / RATE:g} s"
         )

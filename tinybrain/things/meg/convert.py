@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from . import store
-from .meg import open_content
-from .meg_files import find_file
-from .meg_images import image_name
-from .meg_raw import made_before
-from .recording import Content, check_values, read_signals, unit_of
+from ... import __version__
+from .. import store
+from ..recording import Content, check_values, read_signals, unit_of
+from .files import find_file
+from .images import image_name
+from .raw import made_before
+from .reader import open_content
 
 SPLITS = ("train", "test")
 
@@ -55,7 +56,7 @@ def convert(
     how = {"crop": crop, "drop_test_concepts": drop_test_concepts, "test_order": test_order}
     files = {split: find_file(root, subject, split) for split in SPLITS}
     source = {
-        "made by": "tinybrain.things.meg_convert",
+        "made by": f"tinybrain {__version__}, things.meg.convert",
         "files": {split: str(file.absolute()) for split, file in files.items()},
         **how,
         "tmin": tmin,

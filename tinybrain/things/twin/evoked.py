@@ -25,9 +25,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..sensors import is_meg, positions
 from .drawing import ATTRIBUTES, SPREAD
 from .fields import gain
-from .sensors import is_meg, positions
 
 INTERVAL, SEQUENCE = 0.2, 20  # seconds from image to image, images in a sequence
 MEG_INTERVAL = 1.5

@@ -15,14 +15,15 @@ from pathlib import Path
 
 import numpy as np
 
-from . import meg_trials, store
-from .images import ImageTable
-from .meg_epochs import Epochs, check_same
-from .meg_files import find_file, find_table, open_recording, pick
-from .meg_images import find_files, things_order
-from .meg_test_images import TEST_IMAGES
-from .meg_trials import Trials, name_images, tested_concepts
-from .recording import Content, Recording, check_request, span
+from .. import store
+from ..images import ImageTable
+from ..recording import Content, Recording, check_request, span
+from . import trials as meg_trials
+from .epochs import Epochs, check_same
+from .files import find_file, find_table, open_recording, pick
+from .images import find_files, things_order
+from .tested import TEST_IMAGES
+from .trials import Trials, name_images, tested_concepts
 
 UNIT = "baseline sd"
 CROPS = {  # first and last time, in seconds

@@ -23,15 +23,16 @@ from pathlib import Path
 
 import numpy as np
 
-from . import meg_trials, pickles, store
-from .images import ABOVE, visible
-from .meg_epochs import FIF_TIMES, SENSORS, Epochs, open_cosmofile, open_fif
-from .meg_images import HOLDER, image_name, things_order
-from .meg_order import CONCEPTS, standard_trials, trials_from_names
-from .meg_test_images import TEST_CONCEPTS
-from .meg_trials import Trials, read_trials
-from .recording import sensor_names, time_axis
-from .sensors import THINGS_MEG_271
+from .. import pickles, store
+from ..images import ABOVE, visible
+from ..recording import sensor_names, time_axis
+from ..sensors import THINGS_MEG_271
+from . import trials as meg_trials
+from .epochs import FIF_TIMES, SENSORS, Epochs, open_cosmofile, open_fif
+from .images import HOLDER, image_name, things_order
+from .order import CONCEPTS, standard_trials, trials_from_names
+from .tested import TEST_CONCEPTS
+from .trials import Trials, read_trials
 
 SUBJECT = re.compile(r"(?:sub-?)?(?:BIGMEG|P)?0*(\d{1,4})", re.IGNORECASE)
 FOLDER = re.compile(r"sub-?(?:BIGMEG|P)?0*(\d{1,4})", re.IGNORECASE)

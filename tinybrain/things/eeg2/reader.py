@@ -13,10 +13,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from .eeg2_files import MADE_HERE, PRODUCERS, open_file
-from .images import image_table, visible
-from .recording import Recording, check_request
-from .store_card import CARD
+from ..images import image_table, visible
+from ..recording import Recording, check_request
+from ..store_card import CARD
+from .files import MADE_HERE, PRODUCERS, open_file
 
 SUBJECT = re.compile(r"(?:sub-?)?0*(\d+)", re.IGNORECASE)
 FILE = {

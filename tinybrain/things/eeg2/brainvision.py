@@ -19,10 +19,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .eeg_session import TARGET
-from .images import visible
-from .pickle_stream import write_dict
-from .raw_eeg import SESSION, subject_folders, subject_number
+from ..images import visible
+from ..pickle_stream import write_dict
+from .raw import SESSION, subject_folders, subject_number
+from .session import TARGET
 
 NAME = re.compile(
     r"sub-\d+_ses-\d+_task-(train|test)(?:_part-0*(\d+))?_(eeg\.vhdr|beh\.mat)", re.IGNORECASE
