@@ -11,10 +11,11 @@ import torch
 
 from tests.test_feature_store import photo
 from tinybrain.clip.model import DEMO_TEXT, DEMO_VISION
-from tinybrain.contexts import ContextOptions, choose_encoder, make_contexts
+from tinybrain.contexts import ContextOptions, choose_encoder, image_tokens, make_contexts
 from tinybrain.encoder import random_encoder
 from tinybrain.feature_store import build
 from tinybrain.features import encode
+from tinybrain.things.meg.tested import TEST_CONCEPTS
 
 
 def recordings(folder, counts=(4, 3)):
@@ -22,7 +23,9 @@ def recordings(folder, counts=(4, 3)):
     made = {}
     for split, count in zip(("train", "test"), counts):
         paths = tuple(photo(folder / f"{split}/{i:05d}_dog/{i}.png", i) for i in range(count))
-        made[split] = types.SimpleNamespace(images=paths, concepts=("00001_dog",) * count)
+        made[split] = types.SimpleNamespace(
+            images=paths, concepts=("00001_dog",) * count, kind="eeg"
+        )
     return made
 
 
@@ -62,6 +65,25 @@ def test_rows_of_a_file_are_taken_as_they_are(tmp_path):
     np.testing.assert_array_equal(
         made["test"], np.load(tmp_path / "clip_feature_maps_test.npy")
     )
+
+
+def test_features_of_all_meg_images_serve_where_test_concepts_are_left_out(tmp_path):
+    """The row of an image is told by its concept's place among the 1,654 that are left."""
+    concepts = [f"c{number:04d}" for number in range(1, 1855) if number not in TEST_CONCEPTS]
+    names = [f"images_meg/{c}/{c}_{e:02d}s.jpg" for c in concepts for e in range(1, 13)]
+    train = types.SimpleNamespace(images=[Path(name) for name in names], kind="meg")
+    assert len(names) == 19_848
+    rows = np.arange(22_248)
+    circle = np.stack([np.cos(rows / 22_248), np.sin(rows / 22_248)], axis=1)
+    np.save(tmp_path / "vit_feats_train.npy", circle.astype(np.float32))
+    options = ContextOptions(features=tmp_path, clip="")
+    encoder = choose_encoder(options)
+    found = image_tokens(options, encoder, None, train, "train", "cpu", False)
+    told = np.array([12 * (int(name[12:16]) - 1) + int(name[-7:-5]) - 1 for name in names])
+    np.testing.assert_array_equal(found[:, 0], circle[told].astype(np.float32))
+    train.images = train.images[:-12]
+    with pytest.raises(ValueError, match="images of 1653 concepts"):
+        image_tokens(options, encoder, None, train, "train", "cpu", False)
 
 
 def test_a_kept_store_is_matched_by_name_and_not_by_row(tmp_path):

@@ -21,7 +21,9 @@ from .clip import weights
 from .clip.model import DEMO_TEXT, DEMO_VISION, TextConfig, VisionConfig
 from .encoder import TEMPLATE, Encoder, encode_captions, random_encoder, read_captions
 from .feature_store import FeatureStore, build
+from .things.meg.files import rows_of_all
 
+MEG_IMAGES = 22_248  # of training, before those of the test's concepts are left out
 SPLITS = {"train": "training", "test": "test"}  # folders of kept features
 
 
@@ -58,7 +60,7 @@ def make_contexts(
     Parameters
     ----------
     options
-    recordings : by split, "train" and "test"; anything with `images` and `concepts`
+    recordings : by split, "train" and "test"; anything with `images`, `concepts` and `kind`
 
     Returns
     -------
@@ -118,8 +120,7 @@ def image_tokens(
         if not (kept / "features.json").exists():  # no store of all images: one of each split
             kept /= SPLITS[split]
         if not (kept / "features.json").exists():
-            found = features.find_features(options.features, split)
-            return features.read_features(found, len(recording.images))
+            return _read(features.find_features(options.features, split), recording, split)
         store = FeatureStore.open(kept)
         made = (store.weights.get("sha256"), store.about["unit_length"])
         if encoder.name == "clip" and made != (encoder.sha256, encoder.unit_length):
@@ -135,3 +136,12 @@ def image_tokens(
             progress=progress,
         )
     return torch.from_numpy(store.features[store.rows(recording.images)])
+
+
+def _read(path: Path, recording, split: str) -> Tensor:
+    """Features from a file; those of all MEG training images serve where test concepts are out."""
+    count = len(recording.images)
+    fewer = recording.kind == "meg" and split == "train" and count < MEG_IMAGES
+    if fewer and features.count_rows(path) == MEG_IMAGES:
+        return features.read_features(path, MEG_IMAGES)[rows_of_all(recording.images)]
+    return features.read_features(path, count)

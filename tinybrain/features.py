@@ -29,8 +29,8 @@ from .clip.model import CLIP, VisionConfig
 
 DECODERS = min(16, os.cpu_count() or 1)  # threads; PIL lets go of the interpreter while it works
 NAMES = {
-    "train": re.compile(r"clip_feature_maps_train(ing)?\.npy", re.IGNORECASE),
-    "test": re.compile(r"clip_feature_maps_test\.npy", re.IGNORECASE),
+    "train": re.compile(r"clip_feature_maps_train(ing)?\.npy|.+_feats_train\.npy", re.IGNORECASE),
+    "test": re.compile(r"clip_feature_maps_test\.npy|.+_feats_test\.npy", re.IGNORECASE),
 }
 PRECISIONS = ("float32", "bf16")
 SLICE = 32 << 20  # bytes of the largest activation of one forward on a CPU, see `_forward`
@@ -190,6 +190,11 @@ def find_features(folder_or_file: str | Path, split: str) -> Path:
             f"it holds {there or 'nothing'}"
         )
     return path / found[0]
+
+
+def count_rows(path: str | Path) -> int:
+    """How many images a .npy file has features of; errors as `read_features`."""
+    return len(_open(Path(path)))
 
 
 def read_features(path: str | Path, rows: int) -> Tensor:

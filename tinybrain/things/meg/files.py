@@ -32,7 +32,7 @@ from .epochs import FIF_TIMES, SENSORS, Epochs, open_cosmofile, open_fif
 from .images import HOLDER, image_name, things_order
 from .order import CONCEPTS, standard_trials, trials_from_names
 from .tested import TEST_CONCEPTS
-from .trials import Trials, read_trials
+from .trials import EXEMPLARS, Trials, read_trials
 
 SUBJECT = re.compile(r"(?:sub-?)?(?:BIGMEG|P)?0*(\d{1,4})", re.IGNORECASE)
 FOLDER = re.compile(r"sub-?(?:BIGMEG|P)?0*(\d{1,4})", re.IGNORECASE)
@@ -279,6 +279,17 @@ def _numbered(file: Path, names: Sequence[str], kind: str) -> Trials:
             f"{len(TEST_CONCEPTS)} of them, or a sample_attributes table that has their numbers"
         )
     return trials_from_names(names, dict(zip(concepts, numbers)), kind)
+
+
+def rows_of_all(images: Sequence[Path]) -> np.ndarray:
+    """Rows (n,) of training images among all 22,248, whose order Song's files have.
+
+    That is by THINGS' concept, then exemplar. `images` are those of all 1,854 concepts, or of the
+    1,654 that are left without those of the test; ValueError otherwise.
+    """
+    names = [image_name(path.name) for path in images]
+    shown = _numbered(Path("the recording"), names, "exp")
+    return EXEMPLARS * (shown.concept_number - 1) + shown.exemplar - 1
 
 
 def pick(signals: np.ndarray, rows: np.ndarray, at: slice) -> np.ndarray | Rows:
