@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 
 import torch
 
+from .stack import Stack
+
 # A checkpoint of ViT-L/14 with the state of its optimizer takes 50,000.
 MAX_STEPS = 300_000
 MAX_AXES = 16
@@ -93,12 +95,8 @@ class Module:
     state: dict = field(default_factory=dict)
 
 
-class Machine:
+class Machine(Stack):
     """A pickle machine that can only describe tensors; `run` follows one pickle."""
-
-    def __init__(self) -> None:
-        self.stack, self.marks, self.memo = [], [], {}
-        self.push = self.stack.append
 
     def run(self, program: bytes) -> object:
         """What the pickle describes: dicts, lists, text, numbers, modules and sketches."""
@@ -114,22 +112,6 @@ class Machine:
         if len(self.stack) != 1 or self.marks:
             raise ValueError(f"data.pkl is damaged: it ends with {len(self.stack)} values")
         return self.stack[0]
-
-    def last(self, count: int) -> list:
-        values = self.stack[-count:]
-        if len(values) != count:
-            raise IndexError
-        del self.stack[-count:]
-        return values
-
-    def since_mark(self) -> list:
-        mark = self.marks.pop()
-        values = self.stack[mark:]
-        del self.stack[mark:]
-        return values
-
-    def remember(self, index: int) -> None:
-        self.memo[index] = self.stack[-1]
 
     def append(self, values: list) -> None:
         if type(self.stack[-1]) is not list:

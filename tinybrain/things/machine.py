@@ -22,6 +22,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..clip.stack import Stack
+
 # Names and files of all 16,740 images take 0.3 million instructions and 3 MB of text.
 MAX_STEPS = 1_000_000
 MAX_TEXT = 64_000_000  # bytes
@@ -108,7 +110,7 @@ def view(whole: np.ndarray, array: Array) -> np.ndarray:
     return flat.reshape(array.shape, order=array.order)
 
 
-class Machine:
+class Machine(Stack):
     """A pickle machine that can only describe data; `run` follows one pickle from byte `at`."""
 
     protocols = (3, 4, 5)
@@ -116,8 +118,7 @@ class Machine:
 
     def __init__(self, whole: np.ndarray, at: int):
         self.whole, self.bytes, self.at = whole, memoryview(whole), at
-        self.stack, self.marks, self.memo = [], [], {}
-        self.push = self.stack.append
+        super().__init__()
         self.nodes = self.text_size = 0
 
     def run(self):
@@ -169,22 +170,6 @@ class Machine:
         line, _, _ = bytes(self.bytes[self.at : self.at + 200]).partition(b"\n")
         self.at += len(line) + 1
         return line.decode("utf-8")
-
-    def last(self, count: int) -> list:
-        if count > len(self.stack):
-            raise IndexError("too few values on the stack")
-        values = self.stack[-count:]
-        del self.stack[-count:]
-        return values
-
-    def since_mark(self) -> list:
-        mark = self.marks.pop()
-        values = self.stack[mark:]
-        del self.stack[mark:]
-        return values
-
-    def remember(self, index: int) -> None:
-        self.memo[index] = self.stack[-1]
 
     def append(self, values: list) -> None:
         self.stack[-1].extend(values)
