@@ -5,10 +5,10 @@ The recording of image n in repetition r, at sensor h and time t, is
     y[n, r] = M + D[n] + noise[n, r]
 
 with M the mean recording, D what is specific to the image (zero on average over training images)
-and Gaussian noise, from `evoked.py`, scaled to chosen variance components (`simulation.py`). The
-best prediction that anyone can make from an image is M + D, which is kept in `truth.npz`.
-Folders, containers and keys are those of the files in circulation (`writing.py`, and for MEG
-`meg_writing.py`), so that a twin is read as the data set is.
+and Gaussian noise, from `twin/evoked.py`, scaled to chosen variance components (`simulation.py`
+there). The best prediction that anyone can make from an image is M + D, which is kept in
+`truth.npz`. Folders, containers and keys are those of the files in circulation (`writing.py`, and
+for MEG `meg_writing.py`), so that a twin is read as the data set is.
 Letters: n images, r repetitions, h sensors, w time points, a attributes.
 """
 
@@ -78,7 +78,7 @@ def make_demo(
     The same settings give the same files. A demo that is there already is kept if it has these
     settings. The folder appears when it is complete, not before.
 
-    What is not given is that of `demo_settings.DEFAULTS`: in EEG 400 concepts x 4 images, 32
+    What is not given is that of `twin.settings.DEFAULTS`: in EEG 400 concepts x 4 images, 32
     electrodes and 50 points, 0.2 GB; in MEG 50 x 12, 271 gradiometers and 200 points, 0.35 GB.
     The full size of THINGS-EEG2 is ``train_concepts=1654, train_images=10, test_concepts=200,
     sensors=THINGS_EEG2_63, points=250, rate=250``: 11 GB on disk, twice that while it is made,

@@ -1,9 +1,9 @@
 """THINGS-EEG2 from the raw recordings to the paper's array, in bounded memory.
 
-    session by session   epochs of the chosen repetitions, on disk (`eeg_session.py`)
+    session by session   epochs of the chosen repetitions, on disk (`eeg2/session.py`)
     whitening            W_s = C_s^(-1/2), C_s the noise covariance of session s (`whitening.py`)
     merging              row i is image i, whose code is i + 1: W_s x of its repetitions, in order
-                         of session, then all in one random order (`eeg_merging.py`)
+                         of session, then all in one random order (`eeg2/merging.py`)
 
 The result is this project's own store (`store.py`): float32 (16540, 4, 63, 250) and (200, 80, 63,
 250), 5.2 GB a subject; while it is made 10 GB more are needed for epochs in float64. On request

@@ -1,9 +1,9 @@
 """THINGS-EEG2: one subject's responses to 16,540 training and 200 test images (Section 4.1).
 
 What the paper uses are 63 sensors x 250 points, 0 to 0.996 s at 250 Hz; the files on OSF have 17 x
-100. `eeg2_files.py` lists the forms in circulation. Images followed each other every 200 ms, so
-that a signal of 1 s also holds the response to the next four. No file is loaded whole: repetitions
-are averaged block by block from a memory map.
+100. `files.py` lists the forms in circulation. Images followed each other every 200 ms, so that a
+signal of 1 s also holds the response to the next four. No file is loaded whole: repetitions are
+averaged block by block from a memory map.
 
 Letters: n images, r repetitions, h sensors, w time points.
 """

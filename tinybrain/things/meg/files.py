@@ -5,7 +5,7 @@
     UBP                sub-01/{train,test}.pt          dict with eeg, img     w = 201  named
     NeuroBridge        sub-01/{train,test}.npy         dict with data, array  w = 200  image
     AlignVis           {train,test}_sub1.pkl           dict with meg_images   w = 201  named
-    THINGS-data        preprocessed_P1-epo.fif, P1_cosmofile.mat: see meg_epochs.py
+    THINGS-data        preprocessed_P1-epo.fif, P1_cosmofile.mat: see epochs.py
     tinybrain          sub-01/recording.json (store)
 
 The last column says how test images are ordered: by the experiment's numbers, by THINGS' image

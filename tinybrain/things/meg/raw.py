@@ -1,8 +1,8 @@
 """THINGS-MEG from its raw recordings (OpenNeuro ds004212) to the paper's array, in bounded memory.
 
-    run by run           271 gradiometers, dropouts repaired, band filter            meg_run
-                         trials around image onset, baseline z-score, 200 Hz         meg_signal
-    session by session   trials on disk, without catch trials                        meg_session
+    run by run           271 gradiometers, dropouts repaired, band filter             `run.py`
+                         trials around image onset, baseline z-score, 200 Hz          `signal.py`
+    session by session   trials on disk, without catch trials                         `session.py`
     merging              row i is the i-th image, its repetitions in order of session
 
 The steps are those of THINGS-data, MEG/step1_preprocessing.py, which made the distributed epochs.

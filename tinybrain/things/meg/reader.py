@@ -1,6 +1,6 @@
 """THINGS-MEG: one subject's responses to 22,248 training and 200 test images (Section 4.1).
 
-Whatever files a subject's recording is in (`meg_files.py`, `meg_epochs.py`), its rows come out in
+Whatever files a subject's recording is in (`files.py`, `epochs.py`), its rows come out in
 one order: training by THINGS' image numbers, concept after concept and exemplar after exemplar;
 test images as asked. Signals are in standard deviations of the 0.1 s before each image, one for
 every trial and sensor, and not in tesla. Images followed each other every 1.25 to 1.7 s, each

@@ -4,7 +4,7 @@
     sub-BIGMEG1/ses-*/meg/*_events.tsv   the same by session and run; version 2 of ds004212 has
                                          numbers only, version 1 has names and no sample numbers
 
-What is known without a table, from the codes of the epochs or from names, is in `meg_order.py`.
+What is known without a table, from the codes of the epochs or from names, is in `order.py`.
 THINGS numbers its 1,854 concepts in alphabetical order with spaces for underscores, and its 26,107
 images in the order of concepts and of files in them; all numbers start at 1. "exp" trials show
 exemplars 1 to 12 of every concept once, "test" trials another exemplar of 200 concepts in each of

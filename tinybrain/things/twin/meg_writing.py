@@ -8,7 +8,7 @@
 THINGS numbers concepts in alphabetical order with spaces for underscores, and images in the order
 of concepts and of files in them. Test images have numbers of their own, the rows of the test file:
 two alphabetical halves, one after the other, so that their order is not that of THINGS' numbers.
-The reader is `meg.py`. Letters: n images, r repetitions, h sensors, w time points.
+The reader is `things/meg/`. Letters: n images, r repetitions, h sensors, w time points.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
     Image_set/image_metadata.npy
     Preprocessed_data_250Hz/sub-01/preprocessed_eeg_training.npy, preprocessed_eeg_test.npy
 
-The readers are `images.py` and `eeg2.py`.
+The readers are `things/images.py` and `things/eeg2/`.
 Letters: n images, r repetitions, h sensors, w time points.
 """
 
