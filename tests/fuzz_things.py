@@ -84,7 +84,7 @@ def read_events(path: Path) -> object:
 def meg_targets(folder: Path) -> list[Target]:
     """Every form of THINGS-MEG, and its tables."""
     found, rows = [], mini.records()
-    weights = {"fif": 0.1, "cosmofile": 0.1}
+    weights = {"fif": 1, "cosmofile": 1}
     for write in test_meg_files.PRODUCERS:
         root = folder / write.__name__
         mini.write_table(root / "sample_attributes_P1.csv", rows)
