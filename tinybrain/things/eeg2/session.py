@@ -29,6 +29,7 @@ from .raw import Raw, read_raw
 
 TARGET = 99999  # the code of catch trials
 BLOCK = 64  # epochs at a time: 39 MB before resampling
+SAMPLES = 500_000  # of the row of codes at a time, 256 MB of the file if it is spread over it
 # Repetitions are counted for each partition; these do not touch the epochs.
 LATER = ("mvnn", "noise_from", "permute", "train_repeats", "test_repeats")
 
@@ -185,7 +186,7 @@ def read_part(place: Path) -> Part | None:
 def _select(raw: Raw, split: str, settings: Settings) -> tuple[np.ndarray, np.ndarray, dict]:
     """Onsets (n, r) of the chosen epochs, the codes (n,) of their images, and what was left out."""
     axis = time_axis(settings, raw.rate)
-    onsets, codes = find_events(raw.data[raw.stim])
+    onsets, codes = find_events(_codes(raw))
     target = codes == TARGET
     whole = within(onsets, axis.first, axis.last, raw.data.shape[1])
     used = ~target & whole
@@ -201,6 +202,14 @@ def _select(raw: Raw, split: str, settings: Settings) -> tuple[np.ndarray, np.nd
         "not_chosen": int(used.sum()) - chosen.size,
     }
     return onsets[used][chosen], images, counts
+
+
+def _codes(raw: Raw) -> np.ndarray:
+    """The row of codes; in Fortran's order it is spread over the whole file."""
+    starts = range(0, raw.data.shape[1], SAMPLES)
+    # Mapped anew: what was touched of a map counts as memory until it is closed.
+    parts = [read_raw(raw.file).data[raw.stim, at : at + SAMPLES].copy() for at in starts]
+    return np.concatenate(parts)
 
 
 def _write(raw: Raw, onsets: np.ndarray, settings: Settings, path: Path) -> tuple[int, ...]:
