@@ -53,8 +53,15 @@ def test_a_whole_experiment_leaves_model_report_and_figures(tmp_path, capsys):
     data = make_demo(tmp_path / "data", **FEW, sensors=("O1", "Oz", "O2", "Pz", "Cz"), points=20)
     train = EEG2(data, 1, "train")
     test = EEG2(data, 1, "test", repeats="single")
-    args = parse("--channels", 8, 8, "--epochs", 1, "--trials", 2, "--steps", 3,
-                 "--heldout", 0.4, "--device", "cpu")
+    places = tmp_path / "places.csv"
+    words = ("--channels", 8, 8, "--epochs", 1, "--trials", 2, "--steps", 3, "--heldout", 0.4,
+             "--device", "cpu", "--layout", places)  # fmt: skip
+    with pytest.raises(FileNotFoundError, match="no layout .*places.csv"):
+        experiment.run(parse(*words), train, test, tmp_path / "run")
+    assert not (tmp_path / "run").exists()  # before anything is trained
+    rows = zip(("O1", "Oz", "O2", "Pz", "Cz"), (-0.2, 0, 0.2, 0, 0), (-0.8, -0.9, -0.8, -0.4, 0))
+    places.write_text("name,x,y\n" + "".join(f"{name},{x},{y}\n" for name, x, y in rows))
+    args = parse(*words)
     experiment.run(args, train, test, tmp_path / "run", read_truth(data).test)
     there = {path.name for path in (tmp_path / "run").iterdir()}
     assert there == {"model.pt", "run.pt", "report.md", "report.json", "log.csv", "loss.png",

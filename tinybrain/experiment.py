@@ -22,6 +22,7 @@ from .contexts import ContextOptions, make_contexts
 from .encoder import CONTEXTS, TEMPLATE
 from .pipeline import ImageToBrain
 from .recipes import RECIPES, VALIDATIONS, Recipe
+from .things.layouts import read_layout
 from .things.sensors import layout
 from .train import fit, heldout_references, hold_out, pick_device
 from .unet import CONDITIONINGS, UNetConfig
@@ -72,6 +73,8 @@ def arguments(description: str, data: str) -> argparse.ArgumentParser:
     judge.add_argument("--trials", type=int, default=4, help="samples per test image")
     judge.add_argument("--sampler", choices=("ancestral", "ddim", "dpm_solver"))
     judge.add_argument("--steps", type=int, help="sampling steps")
+    judge.add_argument("--layout", type=Path, help="places of sensors for the scalp maps: a table "
+                       "with name, x, y or name, x, y, z, a .lout, or a file of electrodes")
     cli.add_argument("--run", type=Path, help="run folder; by default one in runs/")
     cli.add_argument("--restart", action="store_true", help="train anew, not from where it stopped")
     return cli
@@ -90,6 +93,7 @@ def run(
     truth : (n, h, w), noise-free test signals where they are known
     """
     began, folder = time.monotonic(), args.run or folder
+    places = read_layout(args.layout) if args.layout else None
     if args.restart:
         (folder / "run.pt").unlink(missing_ok=True)
     print(train.summary, test.summary, sep="\n")
@@ -114,7 +118,7 @@ def run(
         subject=args.subject if args.data else None, seed=recipe.seed, progress=sys.stderr.isatty(),
     )
     references = heldout_references(model, train.signals, y0, aside) if aside is not None else {}
-    drawn = draw(folder, model, log, references, train, test, context["test"], result)
+    drawn = draw(folder, model, log, references, train, test, context["test"], result, places)
     result.report["seconds"] = round(time.monotonic() - began)
     model.card["report"] = report.plain(result.report)
     model.save(folder / "model.pt")
@@ -164,8 +168,11 @@ def settings(
     return recipe, config
 
 
-def draw(folder: Path, model, log, references, train, test, context_test, result) -> dict[str, str]:
-    """Write the figures; their files by caption."""
+def draw(
+    folder: Path, model, log, references, train, test, context_test, result,
+    places: dict[str, tuple[float, float]] | None = None,
+) -> dict[str, str]:
+    """Write the figures; their files by caption. `places` are those of sensors, if not known."""
     sensors, times, unit = model.sensors, model.times, model.unit
     if model.kind == "meg":  # MLC11-1609: the serial number says nothing in a figure
         sensors = tuple(name.partition("-")[0] for name in sensors)
@@ -185,7 +192,7 @@ def draw(folder: Path, model, log, references, train, test, context_test, result
     maps["Training - test"] = maps["Training"] - maps["Test"]
     try:
         topography.plot_topographies(
-            maps, sensors=sensors, xy=layout(sensors), times=times, unit=unit,
+            maps, sensors=sensors, xy=layout(sensors, places), times=times, unit=unit,
             path=folder / "topographies.png",
         )
         title = f"Topographies every 100 ms, as the paper's {MAPS[model.kind]}"
