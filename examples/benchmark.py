@@ -25,7 +25,7 @@ import torch
 
 from tinybrain.ddpm import DDPM, linear_schedule
 from tinybrain.interop import unet_from_diffusers
-from tinybrain.train import pick_device
+from tinybrain.parallel import pick_device
 from tinybrain.unet import UNetConfig
 
 JOBS = ("forward", "training step", "sampling")

@@ -36,8 +36,8 @@ from torch.nn import functional as F
 from tinybrain.clip.model import CLIP, DEMO_VISION, VisionConfig
 from tinybrain.clip.names import openai_names
 from tinybrain.features import PRECISIONS, encode
+from tinybrain.parallel import pick_device
 from tinybrain.things.images import list_images
-from tinybrain.train import pick_device
 
 TOWERS = {"true": VisionConfig(), "small": DEMO_VISION}
 NAMES = ("tinybrain", "transformers")

@@ -32,8 +32,8 @@ from tinybrain.clip.model import DEMO_VISION, VisionConfig, random_clip
 from tinybrain.feature_store import FeatureStore, build
 from tinybrain.features import PRECISIONS
 from tinybrain.files import write_atomically
+from tinybrain.parallel import pick_device
 from tinybrain.things.images import IMAGE_SET, SPLIT_FOLDER, image_table, list_images, visible
-from tinybrain.train import pick_device
 
 SPLITS = {"training": "train", "test": "test"}
 MEG_FOLDERS = {"training": "images_meg", "test": "images_test_meg"}

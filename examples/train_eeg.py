@@ -27,12 +27,12 @@ def main() -> None:
     data = args.data or make_demo(Path("runs") / "demo-data", seed=0)
     train = EEG2(data, args.subject, "train")
     test = EEG2(data, args.subject, "test", repeats="single")
-    folder = experiment.run_folder(args, f"sub-{args.subject:02d}" if args.data else "demo")
+    folder = experiment.folder_of(args, f"sub-{args.subject:02d}" if args.data else "demo")
     experiment.run(args, train, test, folder, None if args.data else read_truth(data).test)
 
 
 if __name__ == "__main__":
     try:
         main()
-    except (ValueError, FileNotFoundError, KeyboardInterrupt) as problem:
+    except (ValueError, OSError, KeyboardInterrupt) as problem:
         sys.exit(f"train_eeg.py: {problem}")

@@ -29,12 +29,12 @@ def main() -> None:
     drop = not args.keep_test_concepts
     train = MEG(data, args.subject, "train", drop_test_concepts=drop)
     test = MEG(data, args.subject, "test", repeats="single")
-    folder = experiment.run_folder(args, f"meg-P{args.subject}" if args.data else "demo-meg")
+    folder = experiment.folder_of(args, f"meg-P{args.subject}" if args.data else "demo-meg")
     experiment.run(args, train, test, folder, None if args.data else read_truth(data).test)
 
 
 if __name__ == "__main__":
     try:
         main()
-    except (ValueError, FileNotFoundError, KeyboardInterrupt) as problem:
+    except (ValueError, OSError, KeyboardInterrupt) as problem:
         sys.exit(f"train_meg.py: {problem}")

@@ -37,9 +37,9 @@ def test_what_the_user_says_comes_first():
 
 
 def test_the_names_of_run_folders_tell_recipe_and_context():
-    assert str(experiment.run_folder(parse(), "demo")) == "runs/demo"
+    assert str(experiment.folder_of(parse(), "demo")) == "runs/demo"
     args = parse("--recipe", "paper", "--context", "text")
-    assert str(experiment.run_folder(args, "sub-01")) == "runs/sub-01-paper-text"
+    assert str(experiment.folder_of(args, "sub-01")) == "runs/sub-01-paper-text"
 
 
 def test_the_clip_of_a_demo_is_small_and_of_data_the_papers():
@@ -63,8 +63,8 @@ def test_a_whole_experiment_leaves_model_report_and_figures(tmp_path, capsys):
     places.write_text("name,x,y\n" + "".join(f"{name},{x},{y}\n" for name, x, y in rows))
     args = parse(*words)
     experiment.run(args, train, test, tmp_path / "run", read_truth(data).test)
-    there = {path.name for path in (tmp_path / "run").iterdir()}
-    assert there == {"model.pt", "run.pt", "report.md", "report.json", "log.csv", "loss.png",
+    there = {path.name for path in (tmp_path / "run").iterdir() if path.name != "lock"}
+    assert there == {"model.pt", "run-00000001.pt", "report.md", "report.json", "log.csv", "loss.png",
                      "evoked.png", "topographies.png", "denoising.png", "denoising.gif"}
     page = (tmp_path / "run/report.md").read_text()
     assert "40.0% of the training concepts held out, seed 0" in page

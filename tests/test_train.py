@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from tinybrain import train
+from tinybrain import step, train
 from tinybrain.baselines import fit_ridge
 from tinybrain.denoiser import seeded
 from tinybrain.encoder import Encoder
@@ -87,8 +87,8 @@ def test_held_out_rows_are_never_learned_from(tmp_path):
 def test_one_step_is_adamw_on_the_loss_of_section_3_4():
     model, y0, context, _ = prepared(PAPER, heldout=0.0)
     twin = copy.deepcopy(model.unet)
-    state = train.start(model.unet, model.recipe)
-    train.train_step(state, model.recipe, model.ddpm, y0[:8], context[:8])
+    state = step.start(model.unet, model.recipe)
+    step.train_step(state, model.recipe, model.ddpm, y0, context, torch.arange(8))
     loss = model.ddpm.loss(twin, y0[:8], context[:8], generator=seeded(0, 2, 0))
     optimizer = torch.optim.AdamW(twin.parameters(), lr=1e-3, weight_decay=1e-5)
     loss.backward()
@@ -102,11 +102,11 @@ def test_one_step_is_adamw_on_the_loss_of_section_3_4():
 
 def test_bins_of_the_log_are_the_losses_of_their_timesteps():
     model, y0, context, _ = prepared(heldout=0.0)
-    state = train.start(model.unet, model.recipe)
+    state = step.start(model.unet, model.recipe)
     draw = model.ddpm.draw(y0[:8], generator=seeded(0, 2, 0), drop_context=0.1, stratified=True)
     with torch.no_grad():
         losses = model.ddpm.losses(model.unet, y0[:8], context[:8], *draw)
-    train.train_step(state, model.recipe, model.ddpm, y0[:8], context[:8])
+    step.train_step(state, model.recipe, model.ddpm, y0, context, torch.arange(8))
     for i in range(10):
         inside = (draw.t >= 5 * i) & (draw.t < 5 * (i + 1))
         assert state.sums[1, i] == inside.sum()
@@ -118,12 +118,12 @@ def test_bins_of_the_log_are_the_losses_of_their_timesteps():
 def test_the_average_weighs_step_s_by_s_to_the_gamma():
     linear = torch.nn.Linear(1, 1, bias=False).double()
     average = copy.deepcopy(linear)
-    gamma = train.exponent(0.1)
+    gamma = step.exponent(0.1)
     assert (gamma + 1) ** 0.5 / ((gamma + 2) * (gamma + 3) ** 0.5) == pytest.approx(0.1, rel=1e-9)
     values = np.random.default_rng(0).normal(size=400)
-    for step, value in enumerate(values, start=1):
+    for number, value in enumerate(values, start=1):
         torch.nn.init.constant_(linear.weight, value)
-        train.update_average(average, linear, step, 0.1)
+        step.update_average(average, linear, number, 0.1)
     share = (np.arange(400) + 1) ** (gamma + 1) - np.arange(400) ** (gamma + 1)  # of s^gamma
     assert average.weight.item() == pytest.approx(np.average(values, weights=share), abs=1e-9)
 
@@ -152,10 +152,10 @@ def test_interrupted_and_continued_is_as_uninterrupted(tmp_path, monkeypatch, ba
     whole, y0, context, heldout = prepared(base)
     log = train.fit(whole, y0, context, tmp_path / "whole", heldout=heldout, progress=False)
 
-    step, calls = train.train_step, []
+    one_step, calls = train.train_step, []
 
     def interrupt(*args):
-        step(*args)
+        one_step(*args)
         calls.append(1)
         if len(calls) == stop_at:
             os.kill(os.getpid(), signal.SIGINT)
@@ -164,7 +164,7 @@ def test_interrupted_and_continued_is_as_uninterrupted(tmp_path, monkeypatch, ba
     monkeypatch.setattr(train, "train_step", interrupt)
     with pytest.raises(KeyboardInterrupt, match=f"stopped at step {stop_at}"):
         train.fit(parts, *data, tmp_path / "parts", heldout=heldout, progress=False)
-    monkeypatch.setattr(train, "train_step", step)
+    monkeypatch.setattr(train, "train_step", one_step)
     fresh = prepared(base)[0]
     with torch.no_grad():
         for p in fresh.unet.parameters():
@@ -181,7 +181,7 @@ def test_the_best_epoch_on_held_out_concepts_is_kept(tmp_path, monkeypatch):
     scores = iter([0.5, 0.3, 0.4, 0.6, 0.1, 0.1])
     seen = []
 
-    def score(model, *_):
+    def score(model, *_, here):
         seen.append(weights(model))
         return next(scores)
 

@@ -4,21 +4,32 @@ A checkpoint is a dictionary of tensors, numbers, strings, lists and dictionarie
 `torch.save` and read with `weights_only=True`. Its first entries name the format, its version and
 its kind, so that a file of another make is refused by name and not by a missing key. Configs
 travel as plain dictionaries.
+
+The last line of the file is the SHA-256 of all before it, "sha256 " and 64 digits. It is compared
+before anything is read: torch alone takes wrong bits in a tensor for weights. To `torch.load` and
+to tools for zip archives the line is nothing but a few bytes after the end.
 """
 
 from __future__ import annotations
 
-import pickle
+import hashlib
+import os
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import torch
 
 from .files import write_atomically
 
-FORMAT, VERSION = "tinybrain checkpoint", 1
+FORMAT, VERSION = "tinybrain checkpoint", 2
+MARK = b"\nsha256 "
+LINE = len(MARK) + 64 + 1  # bytes, with a newline at the end
 Config = TypeVar("Config")
+
+
+class Damaged(ValueError):
+    """The bytes of the file are not those that were written."""
 
 
 def save(path: str | Path, kind: str, content: dict[str, Any]) -> Path:
@@ -30,7 +41,16 @@ def save(path: str | Path, kind: str, content: dict[str, Any]) -> Path:
         If the folder cannot be written or the disk is full; an older file at `path` stays.
     """
     whole = {"format": FORMAT, "version": VERSION, "kind": kind, "content": content}
-    return write_atomically(path, lambda file: torch.save(whole, file))
+
+    def write(file: BinaryIO) -> None:
+        hashed = _Hashed(file)
+        try:
+            torch.save(whole, hashed)
+        except RuntimeError as error:  # torch's word for a full disk is "unexpected pos"
+            raise hashed.error or error from None
+        file.write(_line(hashed.sha256))
+
+    return write_atomically(path, write)
 
 
 def load(path: str | Path, kind: str, device: str | torch.device = "cpu") -> dict[str, Any]:
@@ -40,19 +60,24 @@ def load(path: str | Path, kind: str, device: str | torch.device = "cpu") -> dic
     ------
     FileNotFoundError
         If there is no such file.
+    Damaged
+        A ValueError: the file does not agree with its checksum, or has none.
     ValueError
-        If the file is damaged, of another make, kind or version, or would run code.
+        If the file is of another make, kind or version, or would run code.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such checkpoint")
-    try:
-        whole = torch.load(path, map_location=device, weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(
-            f"{path}: not a readable checkpoint ({reason}); it is damaged or of another make"
-        ) from None
+    with open(path, "rb") as file:
+        _verify(path, file)
+        file.seek(0)
+        try:
+            whole = torch.load(file, map_location=device, weights_only=True)
+        except (torch.cuda.OutOfMemoryError, OSError):
+            raise
+        except Exception as error:  # torch's readers of archives and pickles raise many kinds
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise ValueError(f"{path}: not a readable checkpoint ({reason})") from error
     if not isinstance(whole, dict) or whole.get("format") != FORMAT:
         raise ValueError(f"{path}: a torch file, but not a {FORMAT}")
     if whole["version"] > VERSION:
@@ -63,6 +88,55 @@ def load(path: str | Path, kind: str, device: str | torch.device = "cpu") -> dic
     if whole["kind"] != kind:
         raise ValueError(f"{path}: a checkpoint of kind {whole['kind']!r}; wanted {kind!r}")
     return whole["content"]
+
+
+# -------------------------------------------------------------------------------------------------
+# The checksum
+
+
+class _Hashed:
+    """A file for `torch.save`; keeps the SHA-256 of what was written, and why a write failed."""
+
+    def __init__(self, file: BinaryIO):
+        self.file, self.sha256 = file, hashlib.sha256()
+        self.error: OSError | None = None
+
+    def write(self, data: bytes | memoryview) -> int:
+        self.sha256.update(data)
+        try:
+            return self.file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        self.file.flush()
+
+
+def _line(sha256) -> bytes:
+    return MARK + sha256.hexdigest().encode() + b"\n"
+
+
+def _verify(path: Path, file: BinaryIO) -> None:
+    """Raise `Damaged` unless the last line of the file is the SHA-256 of all before it."""
+    left = file.seek(0, os.SEEK_END) - LINE
+    file.seek(0)
+    sha256 = hashlib.sha256()
+    while left > 0 and (chunk := file.read(min(left, 1 << 20))):
+        sha256.update(chunk)
+        left -= len(chunk)
+    line = file.read()
+    if not line.startswith(MARK):
+        raise Damaged(
+            f"{path}: not a whole checkpoint, it does not end in a checksum: it is cut short, of "
+            "another make, or of version 1 of a tinybrain in the making"
+        )
+    if line != _line(sha256):
+        raise Damaged(f"{path}: damaged, it does not agree with the checksum at its end")
+
+
+# -------------------------------------------------------------------------------------------------
+# Configs
 
 
 def config_to_dict(config: object) -> dict[str, Any]:

@@ -20,11 +20,13 @@ import torch
 from . import figures, report, topography
 from .contexts import ContextOptions, make_contexts
 from .encoder import CONTEXTS, TEMPLATE
+from .parallel import Ranks, barrier, pick_device, process_group, ranks
 from .pipeline import ImageToBrain
 from .recipes import RECIPES, VALIDATIONS, Recipe
+from .run_folder import remove_states
 from .things.layouts import read_layout
 from .things.sensors import layout
-from .train import fit, heldout_references, hold_out, pick_device
+from .train import fit, heldout_references, hold_out
 from .unet import CONDITIONINGS, UNetConfig
 
 # The paper's network, an eighth as wide, and fewer and larger steps. MEG has so many points that
@@ -63,6 +65,8 @@ def arguments(description: str, data: str) -> argparse.ArgumentParser:
     how.add_argument("--channels", type=int, nargs="+", help="widths of the U-Net's levels")
     how.add_argument("--epochs", type=int)
     how.add_argument("--batch-size", type=int)
+    how.add_argument("--micro-batch", type=int, help="rows that the network sees at a time, to "
+                     "spare memory; results do not depend on it, but for rounding")
     how.add_argument("--lr", type=float)
     how.add_argument("--validation", choices=VALIDATIONS, help="what is kept aside of training "
                      "for choosing the epoch: concepts, or images as NICE does")
@@ -77,6 +81,7 @@ def arguments(description: str, data: str) -> argparse.ArgumentParser:
                        "with name, x, y or name, x, y, z, a .lout, or a file of electrodes")
     cli.add_argument("--run", type=Path, help="run folder; by default one in runs/")
     cli.add_argument("--restart", action="store_true", help="train anew, not from where it stopped")
+    cli.add_argument("--force", action="store_true", help="go on with a run of other settings")
     return cli
 
 
@@ -94,31 +99,64 @@ def run(
     """
     began, folder = time.monotonic(), args.run or folder
     places = read_layout(args.layout) if args.layout else None
-    if args.restart:
-        (folder / "run.pt").unlink(missing_ok=True)
-    print(train.summary, test.summary, sep="\n")
-    device = torch.device(args.device) if args.device else pick_device()
+    device = torch.device(args.device) if args.device else pick_device(ranks())
+    with process_group(device) as here:
+        if args.restart and here.first:
+            remove_states(folder)
+        barrier()
+        trained = learn(args, train, test, folder, device, here)
+        if here.first:
+            judge(args, train, test, folder, truth, places, began, *trained)
+        barrier()
+
+
+def learn(
+    args: argparse.Namespace, train, test, folder: Path, device: torch.device, here: Ranks
+) -> tuple:
+    """The first half of `run`: contexts, model and training, by all ranks together."""
+    say = print if here.first else lambda *words, **how: None
+    say(train.summary, test.summary, sep="\n")
+    if not here.first:
+        barrier()  # until the first has made what is kept
     encoder, context = make_contexts(
         context_options(args, train.kind), {"train": train, "test": test}, device=device,
-        progress=sys.stderr.isatty(),
+        progress=sys.stderr.isatty() and here.first,
     )
-    print(f"context {tuple(context['train'].shape[1:])}: {encoder.describe()}")
+    if here.first:
+        barrier()
+    say(f"context {tuple(context['train'].shape[1:])}: {encoder.describe()}")
 
     recipe, config = settings(args, train.kind, context["train"].shape[2])
     model, y0 = ImageToBrain.prepare(recipe, config, train, context["train"], encoder)
     model.to(device)
     aside = hold_out(train.concepts, recipe.heldout, recipe.seed, recipe.validation)
     count = sum(p.numel() for p in model.unet.parameters())
-    print(f"training {count:,} parameters on {len(y0):,} images, {device}: {folder}")
-    log = fit(model, y0, context["train"], folder, heldout=aside)
+    say(f"training {count:,} parameters on {len(y0):,} images, {device}: {folder}")
+    references = heldout_references(model, train.signals, y0, aside) if aside is not None else {}
 
+    def watch(log: list[dict]) -> None:
+        figures.plot_loss(log, folder / "loss.png", references, kept=model.card["epoch"])
+
+    log = fit(
+        model, y0, context["train"], folder, heldout=aside, micro_batch=args.micro_batch,
+        force=args.force, watch=watch,
+    )
+    watch(log)
+    return model, context
+
+
+def judge(
+    args: argparse.Namespace, train, test, folder: Path, truth: np.ndarray | None,
+    places: dict | None, began: float, model: ImageToBrain, context: dict,
+) -> None:
+    """The second half of `run`: evaluation, figures, report."""
     print("evaluating")
     result = report.evaluate(
         model, train, context["train"], test, context["test"], trials=args.trials, truth=truth,
-        subject=args.subject if args.data else None, seed=recipe.seed, progress=sys.stderr.isatty(),
+        subject=args.subject if args.data else None, seed=model.recipe.seed,
+        progress=sys.stderr.isatty(),
     )
-    references = heldout_references(model, train.signals, y0, aside) if aside is not None else {}
-    drawn = draw(folder, model, log, references, train, test, context["test"], result, places)
+    drawn = draw(folder, model, train, test, context["test"], result, places)
     result.report["seconds"] = round(time.monotonic() - began)
     model.card["report"] = report.plain(result.report)
     model.save(folder / "model.pt")
@@ -127,7 +165,7 @@ def run(
     print(f"\n{page} (figures beside it), model {folder / 'model.pt'}")
 
 
-def run_folder(args: argparse.Namespace, name: str) -> Path:
+def folder_of(args: argparse.Namespace, name: str) -> Path:
     """Where a run of this recording goes by default: recipe and context are in its name."""
     suffix = "" if args.recipe == "tinybrain" else f"-{args.recipe}"
     return Path("runs") / (name + suffix + ("" if args.context == "image" else f"-{args.context}"))
@@ -169,7 +207,7 @@ def settings(
 
 
 def draw(
-    folder: Path, model, log, references, train, test, context_test, result,
+    folder: Path, model, train, test, context_test, result,
     places: dict[str, tuple[float, float]] | None = None,
 ) -> dict[str, str]:
     """Write the figures; their files by caption. `places` are those of sensors, if not known."""
@@ -177,7 +215,6 @@ def draw(
     if model.kind == "meg":  # MLC11-1609: the serial number says nothing in a figure
         sensors = tuple(name.partition("-")[0] for name in sensors)
     real = test.signals.mean(axis=1)                                           # (n, h, w)
-    figures.plot_loss(log, folder / "loss.png", references, kept=model.card["epoch"])
     figures.plot_evoked(
         real, result.samples, sensors=sensors, times=times, unit=unit, path=folder / "evoked.png",
         picks=figures.informative_sensors(real, sensors), conditional_mean=result.mean,

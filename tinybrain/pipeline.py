@@ -215,21 +215,32 @@ class ImageToBrain:
                 "trained with drop_context=0"
             )
         context = self.encode(images, captions, progress=progress)
-        base, condition = self.base(context), self.condition(context)
         rows = [(image, trial) for image in range(len(context)) for trial in range(trials)]
-        steps = steps or (self.recipe.sampling_steps if sampler is None else None)
         parts = []
         for start in range(0, len(rows), batch_size):
             batch = rows[start : start + batch_size]
-            of = [image for image, _ in batch]
-            y0 = samplers.sample(
-                self.ddpm, self.denoiser(), condition[of], self.shape,
-                sampler=sampler or self.recipe.sampler, steps=steps, guidance=guidance,
-                generator=[seeded(seed, *row) for row in batch], progress=progress,
-            )
-            parts.append(self.signal(y0, base[of]))
+            parts.append(self.draw(
+                context[[image for image, _ in batch]], batch, sampler=sampler, steps=steps,
+                guidance=guidance, seed=seed, progress=progress,
+            ))  # fmt: skip
         data = rearrange(torch.cat(parts), "(n k) h w -> n k h w", k=trials)
         return self._signals(data)
+
+    def draw(
+        self, context: Tensor, rows: Sequence[tuple[int, int]], *, sampler: str | None = None,
+        steps: int | None = None, guidance: float = 1.0, seed: int = 0, progress: bool = False,
+    ) -> Tensor:
+        """One batch of `generate`: a signal (b, h, w) for each context (b, l, d).
+
+        `rows` are the numbers (image, trial) of each: with the seed they are all its noise.
+        """
+        y0 = samplers.sample(
+            self.ddpm, self.denoiser(), self.condition(context), self.shape,
+            sampler=sampler or self.recipe.sampler,
+            steps=steps or (self.recipe.sampling_steps if sampler is None else None),
+            guidance=guidance, generator=[seeded(seed, *row) for row in rows], progress=progress,
+        )
+        return self.signal(y0, self.base(context))
 
     def mean(
         self, images: Images | None = None, *, captions: Captions = None, draws: int = 8,

@@ -1,22 +1,21 @@
-"""Training, Section 4.2: AdamW on the loss of Section 3.4, one visible step.
+"""Training, Section 4.2: epochs of steps (`step.py`), what is kept of them, how a run continues.
 
 What is random is a function of (seed, epoch) or (seed, step): the order of the images, and each
 step's timesteps, noise and dropped contexts. An interrupted run therefore continues as if it had
-not been.
+not been, on as many devices as there then are (`parallel.py`).
 
-Beside the network runs an average of its weights, over a window that is a fixed share of the run
-so far (Karras et al. 2024, power function profile). After every epoch the average gives the
-conditional mean of held-out concepts; the best epoch is kept, and the run stops when it is long
-past. The training loss cannot tell: it keeps falling while the network memorises.
+After every epoch the average of the weights gives the conditional mean of held-out concepts; the
+best epoch is kept, and the run stops when it is long past. The training loss cannot tell: it keeps
+falling while the network memorises.
 """
 
 from __future__ import annotations
 
-import copy
 import csv
 import io
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -24,24 +23,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import checkpoint
+from . import checkpoint, parallel, run_folder
 from .baselines import mean_erp
-from .denoiser import Denoiser, seeded
+from .denoiser import seeded
 from .files import write_text
+from .parallel import Ranks
 from .pipeline import ImageToBrain
 from .progress import bar, interruptible
 from .recipes import Recipe
 from .samplers import conditional_mean
-from .unet import UNet2D
+from .step import BINS, State, start, train_step
 
-BINS = 10  # of timesteps, for the log
 TOLERANCE = 1e-3  # of the held-out error: what it takes to be worse
-COLUMNS = ("epoch", "step", "loss", "heldout_mse", "seconds", *(f"bin{i}" for i in range(BINS)))
-
-
-def pick_device() -> torch.device:
-    """A GPU if there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+LOOK = 10  # steps after which ranks ask each other whether somebody was told to stop
+MAX_SKIPPED = 20  # steps with gradients that are not finite; after so many the run stops
+COLUMNS = (
+    "epoch", "step", "loss", "heldout_mse", "skipped", "seconds", *(f"bin{i}" for i in range(BINS))
+)  # fmt: skip
 
 
 def hold_out(
@@ -68,81 +66,20 @@ def hold_out(
 
 
 # -------------------------------------------------------------------------------------------------
-# One step
-
-
-@dataclass
-class State:
-    """What a step changes: everything a run needs to continue."""
-
-    unet: UNet2D
-    average: UNet2D  # of the weights; the network itself where the recipe keeps no average
-    optimizer: torch.optim.Optimizer
-    step: int = 0
-    log: list[dict[str, Any]] = field(default_factory=list)
-    sums: Tensor | None = None  # (2, BINS) losses and examples of the epoch under way
-
-
-def start(unet: UNet2D, recipe: Recipe) -> State:
-    """The state before the first step."""
-    device = next(unet.parameters()).device
-    optimizer = torch.optim.AdamW(
-        unet.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True
-    )
-    average = copy.deepcopy(unet).requires_grad_(False) if recipe.ema_width else unet
-    return State(unet, average, optimizer, sums=torch.zeros(2, BINS, device=device))
-
-
-def train_step(state: State, recipe: Recipe, ddpm, y0: Tensor, context: Tensor) -> None:
-    """One step of AdamW on y0 (b, h, w) and context (b, l, d). Nothing waits for the device."""
-    draw = ddpm.draw(
-        y0, generator=seeded(recipe.seed, 2, state.step), drop_context=recipe.drop_context,
-        stratified=recipe.stratified,
-    )
-    losses = ddpm.losses(Denoiser(state.unet, recipe.bf16), y0, context, *draw)  # (b,)
-    state.optimizer.zero_grad()
-    losses.mean().backward()
-    state.optimizer.step()
-    state.step += 1
-    if recipe.ema_width:
-        update_average(state.average, state.unet, state.step, recipe.ema_width)
-    bins = draw.t * BINS // ddpm.steps
-    state.sums[0].index_add_(0, bins, losses.detach().float())
-    state.sums[1].index_add_(0, bins, torch.ones_like(losses))
-
-
-@torch.no_grad()
-def update_average(average: UNet2D, unet: UNet2D, step: int, width: float) -> None:
-    """average <- beta average + (1 - beta) weights, with beta = (1 - 1/step)^(gamma + 1).
-
-    The weights of step s then count in proportion to s^gamma: a window whose standard deviation is
-    `width` of the run so far, however long that is (Karras et al. 2024, equations 121 to 126).
-    """
-    beta = (1 - 1 / step) ** (exponent(width) + 1)
-    torch._foreach_lerp_(list(average.parameters()), list(unet.parameters()), 1 - beta)
-
-
-def exponent(width: float) -> float:
-    """gamma of a window of this relative width: (gamma+1) / ((gamma+2)^2 (gamma+3)) = width^2."""
-    if not 0 < width < 0.28:
-        raise ValueError(f"ema_width is {width}; wanted above 0 and below 0.28")
-    roots = np.roots([1, 7, 16 - width**-2, 12 - width**-2])
-    return float(roots[np.isreal(roots)].real.max())
-
-
-# -------------------------------------------------------------------------------------------------
 # The run
 
 
 def fit(
     model: ImageToBrain, y0: Tensor, context: Tensor, folder: str | Path, *,
-    heldout: Tensor | None = None, progress: bool = True,
+    heldout: Tensor | None = None, micro_batch: int | None = None, save_every: int = 500,
+    force: bool = False, watch: Callable[[list[dict]], object] = lambda log: None,
+    progress: bool = True,
 ) -> list[dict[str, Any]]:
     """Train `model.unet`, continuing the run in `folder` if there is one.
 
     At the end, and whenever the held-out concepts say so, `folder/model.pt` is the model to use;
-    `folder/run.pt` is the state of the run, `folder/log.csv` its log. `model` comes back with the
-    weights of `model.pt`.
+    `folder/run-*.pt` are the last states of the run, `folder/log.csv` its log. `model` comes back
+    with the weights of `model.pt`. Under torchrun all ranks call this, and the first one writes.
 
     Parameters
     ----------
@@ -150,6 +87,10 @@ def fit(
     y0 : Tensor (n, h, w), the targets `prepare` gave
     context : Tensor (n, l, d), raw features of the same rows
     heldout : Tensor (m,) of rows to watch and not to learn from; by default none
+    micro_batch : rows that the network sees at a time, to spare memory; by default all of a batch
+    save_every : steps between states on disk, besides the one after every epoch
+    force : continue a run that was begun with other settings
+    watch : is given the log after every epoch
     progress : show a bar
 
     Returns
@@ -159,79 +100,127 @@ def fit(
     Raises
     ------
     ValueError
-        If the run in `folder` was made with another recipe, network or data.
+        If the run in `folder` was made with another recipe, network or data, or another process is
+        at it; or more than MAX_SKIPPED steps had gradients that are not finite.
+    OSError
+        If a state cannot be written; the one before it stands.
     KeyboardInterrupt
-        After Ctrl-C, once the state is on disk; the same call continues.
+        After Ctrl-C or SIGTERM, once the state is on disk; the same call continues.
     """
     folder, recipe, device = Path(folder), model.recipe, model.device
-    state = start(model.unet, recipe)
-    y0, context = y0.to(device), model.condition(context)
-    identity = run_identity(model, y0, context)
-    if (folder / "run.pt").exists():
-        resume(state, identity, checkpoint.load(folder / "run.pt", "run", device), folder)
-    watched = None if heldout is None else (y0[heldout], context[heldout])
     learned = torch.ones(len(y0), dtype=torch.bool)
     learned[[] if heldout is None else heldout] = False
     rows = learned.nonzero()[:, 0]
     per_epoch = -(-len(rows) // recipe.batch_size)
     total = recipe.epochs * per_epoch
+    with parallel.process_group(device) as here:
+        first = here.first
+        with run_folder.locked(folder) if first else nullcontext():
+            state = start(model.unet, recipe, here, context.shape[1])
+            y0, context = y0.to(device), model.condition(context)
+            identity = run_identity(model, y0, context)
+            saved, said = run_folder.load_state(folder, "run", device)
+            if said and first:
+                print(said)
+            if saved is not None:
+                resume(state, identity, saved, folder, force)
+            watched = None if heldout is None else (y0[heldout], context[heldout])
 
-    with interruptible() as stop, bar(total, state.step, progress) as shown:
-        while state.step < total and not finished(state.log, recipe):
-            epoch, began = state.step // per_epoch, time.monotonic()
-            order = torch.randperm(len(rows), generator=seeded(recipe.seed, 1, epoch))
-            model.unet.train()
-            for batch in rows[order].to(device).split(recipe.batch_size)[state.step % per_epoch :]:
-                train_step(state, recipe, model.ddpm, y0[batch], context[batch])
-                shown.update(1)
-                if stop.is_set():
-                    break
-            if state.step % per_epoch == 0:
-                finish_epoch(model, state, watched, time.monotonic() - began, folder)
-                shown.set_description(describe(state.log[-1]))
-            save_run(folder, state, identity)
-            if stop.is_set():
-                raise KeyboardInterrupt(f"stopped at step {state.step}; run again to continue")
-
+            with interruptible() as stop, bar(total, state.step, progress and first) as shown:
+                while state.step < total and not finished(state.log, recipe):
+                    epoch, began = state.step // per_epoch, time.monotonic()
+                    order = torch.randperm(len(rows), generator=seeded(recipe.seed, 1, epoch))
+                    model.unet.train()
+                    left = rows[order].to(device).split(recipe.batch_size)[state.step % per_epoch :]
+                    for batch in left:
+                        train_step(
+                            state, recipe, model.ddpm, y0, context, batch, here, micro_batch
+                        )
+                        shown.update(1)
+                        if state.step % save_every == 0 and state.step % per_epoch:
+                            check_skipped(state, folder)
+                            save(folder, state, identity, here)
+                        if asked_to_stop(stop, state.step, here, device):
+                            break
+                    check_skipped(state, folder)
+                    if state.step % per_epoch == 0:
+                        finish_epoch(model, state, watched, time.monotonic() - began, folder, here)
+                        shown.set_description(describe(state.log[-1]))
+                        if first:
+                            watch(state.log)
+                    save(folder, state, identity, here)
+                    if asked_to_stop(stop, 0, here, device):
+                        where = f"stopped at step {state.step} of {total}"
+                        raise KeyboardInterrupt(f"{where}; run again to continue")
+        parallel.barrier()  # the first has written model.pt
     best = ImageToBrain.load(folder / "model.pt")
     model.unet.load_state_dict(best.unet.state_dict())
     model.card = best.card
     return state.log
 
 
+def asked_to_stop(stop, step: int, here: Ranks, device: torch.device) -> bool:
+    """Whether this rank or, every LOOK steps, any other was told to stop."""
+    if here.size == 1:
+        return stop.is_set()
+    return step % LOOK == 0 and parallel.any_of(stop.is_set(), device)
+
+
+def check_skipped(state: State, folder: Path) -> None:
+    """Stop a run that no longer learns, and say where it broke."""
+    if (count := int(state.skipped)) <= MAX_SKIPPED:
+        return
+    step, row, t = (int(value) for value in state.worst)
+    where = (
+        f"the last loss that is not finite was at step {step}, of training row {row} at timestep "
+        f"{t}: look at that recording and its features" if step >= 0
+        else "all losses were finite on this rank: the gradients overflow, lower the learning rate"
+    )
+    raise ValueError(
+        f"{folder}: {count} steps had gradients that are not finite and were left out; {where}"
+    )
+
+
 def finish_epoch(
     model: ImageToBrain, state: State, watched: tuple[Tensor, Tensor] | None, seconds: float,
-    folder: Path,
+    folder: Path, here: Ranks = Ranks(),
 ) -> None:
     """Log the epoch; its averaged weights become `model.pt` unless an earlier epoch was better."""
-    sums, counts = state.sums.tolist()
+    sums, counts = parallel.total(state.sums).tolist()
     state.sums.zero_()
     row = {
         "epoch": len(state.log) + 1,
         "step": state.step,
-        "loss": sum(sums) / sum(counts),
+        "loss": sum(sums) / max(1, sum(counts)),
         "heldout_mse": None,
+        "skipped": int(state.skipped),
         "seconds": round(seconds, 2),
         **{f"bin{i}": s / c if c else None for i, (s, c) in enumerate(zip(sums, counts))},
     }
     trained, model.unet = model.unet, state.average
     if watched is not None and model.recipe.has_conditional_mean:
-        row["heldout_mse"] = heldout_mse(model, *watched)
+        row["heldout_mse"] = heldout_mse(model, *watched, here=here)
     state.log.append(row)
     if kept_epoch(state.log) == row["epoch"]:
         model.card["epoch"] = row["epoch"]
-        model.save(folder / "model.pt")
+        if here.first:
+            model.save(folder / "model.pt")
     model.unet = trained
-    write_text(folder / "log.csv", log_to_csv(state.log))
+    if here.first:
+        write_text(folder / "log.csv", log_to_csv(state.log))
 
 
-def heldout_mse(model: ImageToBrain, y0: Tensor, context: Tensor, batch_size: int = 64) -> float:
+def heldout_mse(
+    model: ImageToBrain, y0: Tensor, context: Tensor, batch_size: int = 64, here: Ranks = Ranks()
+) -> float:
     """MSE of the conditional mean, in signal units, on targets (m, h, w) not learned from."""
-    total = torch.zeros(())
-    for part, condition in zip(y0.split(batch_size), context.split(batch_size)):
+    error = torch.zeros((), dtype=torch.float64, device=y0.device)
+    scale = model.scale[:, None].to(y0.device)
+    for at in parallel.share(range(0, len(y0), batch_size), here):
+        part, condition = y0[at : at + batch_size], context[at : at + batch_size]
         guess = conditional_mean(model.ddpm, model.denoiser(), condition, model.shape, draws=4)
-        total += (model.scale[:, None] * (guess - part).cpu()).square().sum()
-    return float(total) / y0.numel()
+        error += (scale * (guess - part)).square().sum(dtype=torch.float64)
+    return float(parallel.total(error)) / y0.numel()
 
 
 def heldout_references(model: ImageToBrain, signals: np.ndarray, y0: Tensor, rows: Tensor):
@@ -293,21 +282,28 @@ def run_identity(model: ImageToBrain, y0: Tensor, context: Tensor) -> dict[str, 
     }
 
 
-def save_run(folder: Path, state: State, identity: dict[str, Any]) -> None:
+def save(folder: Path, state: State, identity: dict[str, Any], here: Ranks) -> None:
+    """The state on disk; ranks hold the same, but for the sums of the epoch under way."""
+    sums = parallel.total(state.sums.clone())
+    if not here.first:
+        return
     content = {
         "identity": identity,
         "step": state.step,
         "log": state.log,
-        "sums": state.sums,
+        "sums": sums,
+        "skipped": state.skipped,
         "unet": state.unet.state_dict(),
         "average": state.average.state_dict() if state.average is not state.unet else None,
         "optimizer": state.optimizer.state_dict(),
     }
-    checkpoint.save(folder / "run.pt", "run", content)
+    run_folder.save_state(folder, "run", content, state.step)
 
 
-def resume(state: State, identity: dict[str, Any], saved: dict[str, Any], folder: Path) -> None:
-    """Continue where `saved` stopped; refuse if what it belongs to has changed."""
+def resume(
+    state: State, identity: dict[str, Any], saved: dict[str, Any], folder: Path, force: bool = False
+) -> None:
+    """Continue where `saved` stopped; refuse, unless forced, if what it belongs to has changed."""
     changed = [
         f"{part}.{name}: {before.get(name)} there, {now.get(name)} now"
         for part, now in identity.items()
@@ -315,12 +311,15 @@ def resume(state: State, identity: dict[str, Any], saved: dict[str, Any], folder
         for name in dict.fromkeys((*before, *now))
         if not same(before.get(name), now.get(name))
     ]
-    if changed:
+    if changed and not force:
         raise ValueError(
             f"{folder}: holds a run with other settings:\n  " + "\n  ".join(changed)
-            + "\nchoose another folder, or remove this one to start anew"
+            + "\nchoose another folder, --restart to start anew, or --force to go on with these"
         )
-    state.step, state.log, state.sums = saved["step"], saved["log"], saved["sums"]
+    state.step, state.log = saved["step"], saved["log"]
+    state.skipped.copy_(saved["skipped"])
+    if parallel.ranks().first:  # whose share the sums of all ranks now are
+        state.sums.copy_(saved["sums"])
     state.unet.load_state_dict(saved["unet"])
     if saved["average"] is not None:
         state.average.load_state_dict(saved["average"])
@@ -342,4 +341,5 @@ def log_to_csv(log: list[dict[str, Any]]) -> str:
 
 def describe(row: dict[str, Any]) -> str:
     held = "" if row["heldout_mse"] is None else f", held-out MSE {row['heldout_mse']:.4f}"
-    return f"epoch {row['epoch']}: loss {row['loss']:.4f}{held}"
+    left_out = f", {row['skipped']} steps left out" if row["skipped"] else ""
+    return f"epoch {row['epoch']}: loss {row['loss']:.4f}{held}{left_out}"

@@ -1,0 +1,77 @@
+#!/usr/bin/env python3
+"""Brain signals for images, from a trained model, into a folder: resumable, on many devices.
+
+    python examples/generate.py runs/demo/model.pt PHOTOS --out SIGNALS --trials 20
+    python examples/generate.py model.pt features.npy --out SIGNALS --mean
+    torchrun --nproc-per-node=4 examples/generate.py model.pt PHOTOS --out SIGNALS --trials 80
+
+PHOTOS is a folder, searched with its subfolders, or a list of files; features.npy holds what the
+model was trained on, (images, width) or (images, tokens, width), where it has no image encoder.
+
+SIGNALS holds signals.npy, (images, trials, sensors, times) float32, and signals.json, which names
+the images and the axes and says what made them; `BrainSignals.load` reads both. With --fif there
+is signals-epo.fif as well, for MNE. The same command continues after Ctrl-C, a crash or a full
+disk. Its result is the same bit for bit, however often it was stopped and on however many ranks;
+only device, --batch-size and the number of threads (OMP_NUM_THREADS; torchrun sets 1) can touch
+the last digits. Several machines need a folder that all of them can write.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from tinybrain.generation import Plan, find_stimuli, generate
+from tinybrain.parallel import device_of, ranks
+from tinybrain.signals import ABOUT, ARRAY, BrainSignals
+
+
+def arguments() -> argparse.Namespace:
+    cli = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    cli.add_argument("model", type=Path, help="a model.pt that training wrote")
+    cli.add_argument("images", type=Path, nargs="+", help="a folder, files, or features.npy")
+    cli.add_argument("--out", type=Path, required=True, help="folder of the signals")
+    cli.add_argument("--trials", type=int, default=1, help="signals for each image")
+    cli.add_argument("--mean", action="store_true", help="the conditional mean, not trials")
+    cli.add_argument("--sampler", choices=("ancestral", "ddim", "dpm_solver"),
+                     help="by default the recipe's")
+    cli.add_argument("--steps", type=int, help="of the sampler")
+    cli.add_argument("--guidance", type=float, default=1.0, help="1: none")
+    cli.add_argument("--seed", type=int, default=0)
+    cli.add_argument("--batch-size", type=int, default=64, help="signals at once; bounds memory")
+    cli.add_argument("--device", help="cpu, cuda, cuda:1 ...; by default a GPU if there is one")
+    cli.add_argument("--captions", type=Path, metavar="TABLE",
+                     help="columns image and caption, for a model that reads")
+    cli.add_argument("--fif", action="store_true", help="also write signals-epo.fif (needs MNE)")
+    cli.add_argument("--restart", action="store_true", help="forget what the folder holds")
+    return cli.parse_args()
+
+
+def main() -> None:
+    args, here, began = arguments(), ranks(), time.monotonic()
+    device = args.device or device_of(here)
+    plan = Plan(args.trials, args.mean, args.sampler, args.steps, args.guidance, args.seed,
+                args.batch_size)
+    drawn = generate(
+        args.model, find_stimuli(args.images, args.captions), plan, args.out, device=device,
+        restart=args.restart, fif=args.fif, progress=True,
+    )
+    if here.first:
+        n, k, h, w = BrainSignals.load(args.out).data.shape
+        seconds = time.monotonic() - began
+        done = f"{drawn} drawn here in {seconds:.1f} s" if drawn else "all were there"
+        print(f"{n} images x {k} of {h} sensors x {w} times, {done}: {args.out / ARRAY}, "
+              f"described in {ABOUT}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt as stop:
+        sys.exit(f"generate.py: {stop}")
+    except (ValueError, ImportError, OSError) as problem:
+        sys.exit(f"generate.py: {problem}")

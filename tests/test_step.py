@@ -1,0 +1,113 @@
+"""One step: rows in pieces, gradients that are not finite, and two ranks against one."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.test_train import prepared, weights
+from tinybrain import step, train
+from tinybrain.recipes import PAPER
+
+ROOT = Path(__file__).parents[1]
+
+
+def steps(model, y0, context, count=4, **more):
+    state = step.start(model.unet, model.recipe, tokens=context.shape[1])
+    for i in range(count):
+        rows = torch.arange(8) + 8 * (i % 4)
+        step.train_step(state, model.recipe, model.ddpm, y0, context, rows, **more)
+    return state
+
+
+@pytest.mark.parametrize("micro_batch", [1, 3, 8, 100])
+def test_rows_in_pieces_give_the_same_step(micro_batch):
+    whole, y0, context, _ = prepared(heldout=0.0)
+    parts = prepared(heldout=0.0)[0]
+    for model in (whole, parts):
+        model.unet.double()
+    one = steps(whole, y0.double(), context.double())
+    other = steps(parts, y0.double(), context.double(), micro_batch=micro_batch)
+    torch.testing.assert_close(weights(parts), weights(whole), rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(one.sums, other.sums, rtol=1e-5, atol=1e-6)
+
+
+def test_a_step_without_a_finite_gradient_is_left_out_and_counted():
+    model, y0, context, _ = prepared(PAPER, heldout=0.0)
+    y0 = y0.clone()
+    y0[11, 1, 2] = torch.nan
+    state = step.start(model.unet, model.recipe)
+    step.train_step(state, model.recipe, model.ddpm, y0, context, torch.arange(8))
+    before, moments = weights(model), copy.deepcopy(state.optimizer.state_dict()["state"])
+    step.train_step(state, model.recipe, model.ddpm, y0, context, torch.arange(8, 16))
+    assert torch.equal(weights(model), before) and int(state.skipped) == 1
+    after = state.optimizer.state_dict()["state"]
+    assert all(torch.equal(after[i][key], moments[i][key]) for i in moments for key in moments[i])
+    assert state.worst[:2].tolist() == [1, 11]  # step and row
+    assert torch.isfinite(state.sums).all() and state.sums[1].sum() == 15
+    step.train_step(state, model.recipe, model.ddpm, y0, context, torch.arange(16, 24))
+    assert not torch.equal(weights(model), before) and int(state.skipped) == 1
+
+
+def test_a_run_that_no_longer_learns_stops_and_names_the_row(tmp_path):
+    model, y0, context, _ = prepared(heldout=0.0, epochs=40, batch_size=40)
+    y0 = y0.clone()
+    y0[23] = torch.inf
+    with pytest.raises(ValueError, match=r"21 steps .*left out.*step 20, of training row 23"):
+        train.fit(model, y0, context, tmp_path, progress=False)
+    log = (tmp_path / "log.csv").read_text().splitlines()
+    assert log[0].split(",")[4] == "skipped" and log[-1].split(",")[4] == "20"
+
+
+TWO = """
+import json, sys
+import torch
+from tests.test_train import prepared, weights
+from tinybrain import parallel, train
+
+torch.set_num_threads(1)
+folder = sys.argv[1]
+with parallel.process_group(torch.device("cpu")) as here:
+    model, y0, context, aside = prepared(epochs=10, patience=0)
+    model.unet.double()
+    log = train.fit(model, y0.double(), context.double(), folder, heldout=aside, progress=False)
+    if here.first:
+        rows = [{key: row[key] for key in ("loss", "heldout_mse")} for row in log]
+        print(json.dumps(rows))
+        torch.save(weights(model), folder + "/weights.pt")
+"""
+
+
+def run_ranks(folder, size, timeout=300):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    script = folder.parent / "two.py"
+    script.write_text(TWO)
+    launch = ["-m", "torch.distributed.run", "--nproc-per-node", str(size), "--master-port", "0"]
+    launch = [*launch, "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
+    command = [sys.executable, *(launch if size > 1 else []), str(script), str(folder)]
+    environment["PYTHONPATH"] = str(ROOT)
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=timeout,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def test_two_ranks_learn_what_one_learns(tmp_path):
+    """40 steps in float64: the same losses, held-out errors and weights, up to rounding."""
+    one = run_ranks(tmp_path / "one", 1)
+    two = run_ranks(tmp_path / "two", 2)
+    assert len(one) == len(two) == 10
+    for row, other in zip(one, two):
+        assert row["loss"] == pytest.approx(other["loss"], rel=1e-5)  # losses are logged in float32
+        assert row["heldout_mse"] == pytest.approx(other["heldout_mse"], rel=1e-8)
+    weighed = [torch.load(tmp_path / name / "weights.pt") for name in ("one", "two")]
+    torch.testing.assert_close(*weighed, rtol=1e-8, atol=1e-10)

@@ -1,0 +1,161 @@
+"""The files of a folder of generated signals, and what each state of them means.
+
+    signals.npy, signals.json   when all is there: what `BrainSignals.load` reads
+    signals.npy.part            until then: the array,
+    signals.json.part           what is being made, of which files, with which settings,
+    signals.done.part           a byte per block of rows: 1, it is on disk
+
+Whenever the process is killed, the next can tell what it left:
+
+    a block is flushed to disk before its byte is, so at most one per rank is drawn twice
+    signals.json.part is written last: without it the others are a start that came to nothing
+    at the end signals.npy is renamed, then signals.json: where signals.json.part stands beside no
+    signals.npy.part, it describes signals.npy
+
+Letters: n images, k trials, b rows of a block, h sensors, w time points.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .files import write_atomically
+from .signals import ABOUT, ARRAY, BrainSignals, read_about, write_about
+
+ARRAY_PART, ABOUT_PART, DONE = ARRAY + ".part", ABOUT + ".part", "signals.done.part"
+REMEDY = "name another folder, or begin anew with --restart"
+FIF = "signals-epo.fif"
+FIF_LIMIT = 1 << 30  # bytes of float32 signals; MNE holds them all, in float64
+
+
+def begin(folder: Path, about: dict[str, Any], restart: bool) -> None:
+    """Have the files of an unfinished run of `about`, or of a finished one."""
+    if restart:  # descriptions first: no array is ever beside one that is not its own
+        for name in (ABOUT, ABOUT_PART, DONE, ARRAY_PART, ARRAY, FIF):
+            (folder / name).unlink(missing_ok=True)
+    there = {name: (folder / name).exists() for name in (ARRAY, ARRAY_PART, ABOUT_PART)}
+    if there == {ARRAY: True, ARRAY_PART: False, ABOUT_PART: True}:  # killed within `finish`
+        os.replace(folder / ABOUT_PART, folder / ABOUT)
+    found = read_about(folder / ABOUT_PART) or read_about(folder / ABOUT)
+    if found is None:
+        if there[ARRAY]:
+            raise ValueError(f"{folder} holds a {ARRAY} that no {ABOUT} describes; {REMEDY}")
+        _start(folder, about)
+    elif changed := differences(found, about):
+        raise ValueError(
+            f"{folder} holds signals made from something else:\n  " + "\n  ".join(changed)
+            + f"\n{REMEDY}"
+        )
+
+
+def differences(old: Any, new: Any, name: str = "") -> list[str]:
+    """How two descriptions differ, one line for each entry; of a list the first that does."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = dict.fromkeys((*old, *new))
+        found = [differences(old.get(key), new.get(key), f"{name}.{key}") for key in keys]
+        return [line for lines in found for line in lines]
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        found = [differences(*pair, f"{name}[{i}]") for i, pair in enumerate(zip(old, new))]
+        return next(filter(None, found), [])
+    if old == new:
+        return []
+    shown = [f"{len(v)} entries" if isinstance(v, (list, dict)) else str(v) for v in (old, new)]
+    return [f"{name[1:]}: {shown[0]} there, {shown[1]} now"]
+
+
+def _start(folder: Path, about: dict[str, Any]) -> None:
+    """Make the files of a run; its description comes last, without it there is none."""
+    shape, path = tuple(about["shape"]), folder / ARRAY_PART
+    try:
+        np.lib.format.open_memmap(path, "w+", np.float32, shape=shape)
+        if hasattr(os, "posix_fallocate"):  # a full disk is found now, not after a night
+            with open(path, "r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        write_atomically(folder / DONE, lambda file: file.write(bytes(_blocks(about))))
+        write_about(folder / ABOUT_PART, about)
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def missing_blocks(folder: Path) -> list[int]:
+    """Blocks that are not on disk yet; none if the run is finished."""
+    about = read_about(folder / ABOUT_PART)
+    if about is None:
+        return []
+    try:
+        done = (folder / DONE).read_bytes()
+        size = (folder / ARRAY_PART).stat().st_size
+    except FileNotFoundError as error:
+        raise ValueError(f"{error.filename} is gone; {REMEDY}") from None
+    if len(done) != _blocks(about) or size <= 4 * int(np.prod(about["shape"])):
+        raise ValueError(f"{folder}: {DONE} or {ARRAY_PART} is cut short; {REMEDY}")
+    return [block for block, is_done in enumerate(done) if not is_done]
+
+
+def _blocks(about: dict[str, Any]) -> int:
+    return -(-about["shape"][0] * about["shape"][1] // about["batch_size"])
+
+
+@contextmanager
+def opened(folder: Path) -> Iterator[Callable[[int, int, np.ndarray], None]]:
+    """put(block, first row, signals (b, h, w)): on disk, and known to be there, when it returns.
+
+    Written to the file and not through a memory map, where a full disk would kill the process.
+    """
+    about = read_about(folder / ABOUT_PART)
+    rows = about["shape"][0] * about["shape"][1]
+    with open(folder / ARRAY_PART, "r+b") as array, open(folder / DONE, "r+b") as done:
+        end = array.seek(0, os.SEEK_END)
+
+        def put(block: int, first: int, signals: np.ndarray) -> None:
+            row = np.ascontiguousarray(signals, dtype=np.float32)[0].nbytes
+            for file, place, content in (
+                (array, end - (rows - first) * row, signals.tobytes()), (done, block, b"\1")
+            ):
+                file.seek(place)
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+
+        yield put
+
+
+def finish(folder: Path) -> None:
+    """Give complete signals their names."""
+    if (folder / ABOUT_PART).exists():
+        os.replace(folder / ARRAY_PART, folder / ARRAY)
+        os.replace(folder / ABOUT_PART, folder / ABOUT)
+    (folder / DONE).unlink(missing_ok=True)
+
+
+# -------------------------------------------------------------------------------------------------
+# For MNE
+
+
+def check_fif(shape: tuple[int, ...]) -> None:
+    """Raise if signals (n, k, h, w) cannot become one FIF file: no MNE, or too large for it."""
+    if find_spec("mne") is None:
+        raise ImportError("--fif needs MNE-Python: pip install 'tinybrain-ddpm[mne]'")
+    size = 4 * int(np.prod(shape))
+    if size > FIF_LIMIT:
+        raise ValueError(
+            f"--fif: {size / 2**30:.1f} GiB of signals; MNE holds a file of epochs in memory twice "
+            f"over, so {FIF_LIMIT / 2**30:g} GiB is the limit. Without --fif all are in {ARRAY}: "
+            "take some of BrainSignals.load(folder) and use their to_mne"
+        )
+
+
+def write_fif(folder: Path) -> Path:
+    """signals-epo.fif from the finished signals: n k epochs, each event the image's number."""
+    part = folder / f"part-{FIF}"  # MNE wants this ending
+    BrainSignals.load(folder).to_mne().save(part, overwrite=True, verbose="error")
+    os.replace(part, folder / FIF)
+    return folder / FIF

@@ -1,0 +1,132 @@
+"""One step of training, Section 4.2: AdamW on the loss of Section 3.4, and what it changes.
+
+What is random in a step is a function of (seed, step), drawn for the whole batch, of which every
+rank takes its rows: neither interruptions nor the number of ranks change it. A step whose gradient
+is not finite is left out and counted; nothing in a step waits for the device.
+
+Beside the network runs an average of its weights, over a window that is a fixed share of the run so
+far (Karras et al. 2024, power function profile).
+"""
+
+from __future__ import annotations
+
+import copy
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from . import parallel
+from .denoiser import Denoiser, seeded
+from .parallel import Ranks
+from .recipes import Recipe
+from .unet import UNet2D
+
+BINS = 10  # of timesteps, for the log
+
+
+@dataclass
+class State:
+    """What a step changes: everything a run needs to continue."""
+
+    unet: UNet2D
+    average: UNet2D  # of the weights; the network itself where the recipe keeps no average
+    optimizer: torch.optim.Optimizer
+    network: nn.Module  # the U-Net, or the wrapper that averages its gradients over ranks
+    step: int = 0
+    log: list[dict[str, Any]] = field(default_factory=list)
+    sums: Tensor | None = None  # (2, BINS) losses and examples of the epoch under way
+    skipped: Tensor | None = None  # () steps left out so far
+    worst: Tensor | None = None  # (3,) the last of them: step, its first broken row, its timestep
+
+
+def start(unet: UNet2D, recipe: Recipe, here: Ranks = Ranks(), tokens: int = 1) -> State:
+    """The state before the first step; `tokens` are those of the context."""
+    device = next(unet.parameters()).device
+    optimizer = torch.optim.AdamW(
+        unet.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True
+    )
+    average = copy.deepcopy(unet).requires_grad_(False) if recipe.ema_width else unet
+    network = unet
+    if here.size > 1:  # with one token, queries and keys have no gradient: softmax over one is 1
+        network = DistributedDataParallel(unet, find_unused_parameters=tokens == 1)
+    return State(
+        unet, average, optimizer, network, sums=torch.zeros(2, BINS, device=device),
+        skipped=torch.zeros((), device=device), worst=torch.full((3,), -1.0, device=device),
+    )  # fmt: skip
+
+
+def train_step(
+    state: State, recipe: Recipe, ddpm, y0: Tensor, context: Tensor, rows: Tensor,
+    here: Ranks = Ranks(), micro_batch: int | None = None,
+) -> None:
+    """One step of AdamW on the rows (b,) of y0 (n, h, w) and context (n, l, d).
+
+    With `micro_batch` the network sees so many rows at a time, to spare memory.
+    """
+    draw = ddpm.draw(
+        y0[rows], generator=seeded(recipe.seed, 2, state.step), drop_context=recipe.drop_context,
+        stratified=recipe.stratified,
+    )
+    mine = parallel.share(range(len(rows)), here)
+    pieces = [mine[at : at + (micro_batch or len(mine))] for at in
+              range(0, len(mine), micro_batch or max(1, len(mine)))]  # fmt: skip
+    denoiser = Denoiser(state.network, recipe.bf16)
+    state.optimizer.zero_grad()
+    for piece in pieces:
+        at = slice(piece.start, piece.stop)
+        alone = here.size > 1 and piece is not pieces[-1]  # gradients travel with the last
+        with state.network.no_sync() if alone else nullcontext():
+            of = rows[at]
+            drawn = (part[at] for part in draw)
+            losses = ddpm.losses(denoiser, y0[of], context[of], *drawn)              # (b,)
+            (losses.sum() * here.size / len(rows)).backward()  # DDP takes the mean over ranks
+        note(state, ddpm.steps, losses.detach().float(), of, draw.t[at])
+    leave_out(state)
+    state.optimizer.step()
+    state.step += 1
+    if recipe.ema_width:
+        update_average(state.average, state.unet, state.step, recipe.ema_width)
+
+
+def note(state: State, steps: int, losses: Tensor, rows: Tensor, t: Tensor) -> None:
+    """Add losses (b,) to their bins of timesteps, and remember the first that is not finite."""
+    fine = torch.isfinite(losses)
+    bins = t * BINS // steps
+    state.sums[0].index_add_(0, bins, losses.where(fine, 0))
+    state.sums[1].index_add_(0, bins, fine.float())
+    first = (~fine).float().argmax()
+    here = torch.stack([torch.full_like(t[0], state.step), rows[first], t[first]])
+    state.worst = here.to(state.worst).where(~fine.all(), state.worst)
+
+
+def leave_out(state: State) -> None:
+    """Have the optimizer skip this step if a gradient is not finite, without asking the device."""
+    gradients = [p.grad for p in state.unet.parameters() if p.grad is not None]
+    size = torch.stack(torch._foreach_norm(gradients)).float().norm()
+    bad = (~torch.isfinite(size)).float()
+    state.optimizer.found_inf = bad  # fused AdamW looks at it, as it does for torch's GradScaler
+    state.skipped += bad
+
+
+@torch.no_grad()
+def update_average(average: UNet2D, unet: UNet2D, step: int, width: float) -> None:
+    """average <- beta average + (1 - beta) weights, with beta = (1 - 1/step)^(gamma + 1).
+
+    The weights of step s then count in proportion to s^gamma: a window whose standard deviation is
+    `width` of the run so far, however long that is (Karras et al. 2024, equations 121 to 126).
+    """
+    beta = (1 - 1 / step) ** (exponent(width) + 1)
+    torch._foreach_lerp_(list(average.parameters()), list(unet.parameters()), 1 - beta)
+
+
+def exponent(width: float) -> float:
+    """gamma of a window of this relative width: (gamma+1) / ((gamma+2)^2 (gamma+3)) = width^2."""
+    if not 0 < width < 0.28:
+        raise ValueError(f"ema_width is {width}; wanted above 0 and below 0.28")
+    roots = np.roots([1, 7, 16 - width**-2, 12 - width**-2])
+    return float(roots[np.isreal(roots)].real.max())
