@@ -24,7 +24,7 @@ import time
 from pathlib import Path
 
 from tinybrain.generation import Plan, find_stimuli, generate
-from tinybrain.parallel import device_of, ranks
+from tinybrain.parallel import pick_device, ranks
 from tinybrain.signals import ABOUT, ARRAY, BrainSignals
 
 
@@ -53,7 +53,7 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     args, here, began = arguments(), ranks(), time.monotonic()
-    device = args.device or device_of(here)
+    device = args.device or pick_device(here)
     plan = Plan(args.trials, args.mean, args.sampler, args.steps, args.guidance, args.seed,
                 args.batch_size)
     drawn = generate(

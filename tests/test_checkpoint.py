@@ -7,6 +7,7 @@ import os
 import pickle
 import random
 import re
+import tracemalloc
 import zipfile
 
 import pytest
@@ -117,6 +118,16 @@ def test_a_file_of_many_pieces_is_compared_whole(tmp_path):
                     with pytest.raises(checkpoint.Damaged, match="damaged"):
                         checkpoint.load(path, "model")
     assert torch.equal(checkpoint.load(path, "model")["a"], torch.arange(1_000_000))
+
+
+def test_the_checksum_takes_no_memory_however_large_the_file(tmp_path):
+    content = {"a": torch.arange(4_000_000)}                                   # 32 MB
+    tracemalloc.start()
+    try:
+        checkpoint.load(checkpoint.save(tmp_path / "x.pt", "model", content), "model")
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
 
 
 class FullDisk(io.BytesIO):

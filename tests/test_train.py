@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from tinybrain import step, train
+from tinybrain import run_folder, step, train
 from tinybrain.baselines import fit_ridge
 from tinybrain.denoiser import seeded
 from tinybrain.encoder import Encoder
@@ -146,8 +146,9 @@ class Stop(Exception):
 
 @pytest.mark.parametrize("base", [TINYBRAIN, PAPER])
 @pytest.mark.parametrize("stop_at", [1, 4, 7])
-def test_interrupted_and_continued_is_as_uninterrupted(tmp_path, monkeypatch, base, stop_at):
-    """Ctrl-C within an epoch and at its end; weights, average, log and what is kept are equal."""
+@pytest.mark.parametrize("key", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_and_continued_is_as_uninterrupted(tmp_path, monkeypatch, base, stop_at, key):
+    """Within an epoch and at its end; weights, average, log and what is kept are equal."""
     handler = signal.getsignal(signal.SIGINT)
     whole, y0, context, heldout = prepared(base)
     log = train.fit(whole, y0, context, tmp_path / "whole", heldout=heldout, progress=False)
@@ -158,7 +159,7 @@ def test_interrupted_and_continued_is_as_uninterrupted(tmp_path, monkeypatch, ba
         one_step(*args)
         calls.append(1)
         if len(calls) == stop_at:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), key)
 
     parts, *data = prepared(base)[0], y0, context
     monkeypatch.setattr(train, "train_step", interrupt)
@@ -230,6 +231,13 @@ def test_a_run_with_other_settings_is_refused(tmp_path):
     other, *_ = prepared(epochs=1, lr=2e-3)
     with pytest.raises(ValueError, match=r"recipe.lr: 0.001 there, 0.002 now"):
         train.fit(other, y0, context, tmp_path, heldout=heldout, progress=False)
+    forced = train.fit(other, y0, context, tmp_path / "other", heldout=heldout, progress=False)
+    two = prepared(epochs=2)[0]
+    with pytest.raises(ValueError, match=r"--restart to start anew, or --force to go on"):
+        train.fit(two, y0, context, tmp_path / "other", heldout=heldout, progress=False)
+    log = train.fit(two, y0, context, tmp_path / "other", heldout=heldout, force=True,
+                    progress=False)  # fmt: skip
+    assert log[:1] == forced and len(log) == 2
     with pytest.raises(ValueError, match=r"data.sum"):
         train.fit(prepared(epochs=1)[0], y0 + 1, context, tmp_path, heldout=heldout, progress=False)
     again = prepared(epochs=1)[0]
@@ -238,6 +246,37 @@ def test_a_run_with_other_settings_is_refused(tmp_path):
     again.encoder = Encoder("features", source="elsewhere")
     with pytest.raises(ValueError, match=r"context.encoder: .*'test'.* there, .*'elsewhere'.* now"):
         train.fit(again, y0, context, tmp_path, heldout=heldout, progress=False)
+
+
+def test_a_damaged_state_is_passed_over_and_said(tmp_path, capsys):
+    whole, y0, context, heldout = prepared()
+    train.fit(whole, y0, context, tmp_path / "whole", heldout=heldout, progress=False)
+    parts = prepared()[0]
+    train.fit(parts, y0, context, tmp_path, heldout=heldout, progress=False)
+    newest = max(tmp_path.glob("run-*.pt"))
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 4
+    newest.write_bytes(content)
+    again = prepared()[0]
+    train.fit(again, y0, context, tmp_path, heldout=heldout, progress=False)
+    assert "damaged" in (said := capsys.readouterr().out) and "continuing from run-" in said
+    assert torch.equal(weights(again), weights(whole))
+
+
+def test_a_second_run_in_the_folder_is_refused_and_takes_nothing_away(tmp_path):
+    model, y0, context, heldout = prepared(epochs=1)
+    train.fit(model, y0, context, tmp_path, heldout=heldout, progress=False)
+    with run_folder.locked(tmp_path), pytest.raises(ValueError, match=r"in use by process \d+ on"):
+        train.fit(model, y0, context, tmp_path, heldout=heldout, restart=True, progress=False)
+    assert list(tmp_path.glob("run-*.pt"))
+
+
+def test_restart_trains_anew(tmp_path):
+    model, y0, context, heldout = prepared(epochs=1)
+    train.fit(model, y0, context, tmp_path, heldout=heldout, progress=False)
+    other = prepared(epochs=2, lr=2e-3)[0]
+    log = train.fit(other, y0, context, tmp_path, heldout=heldout, restart=True, progress=False)
+    assert len(log) == 2
 
 
 def test_first_weights_are_a_function_of_the_seed():

@@ -20,10 +20,9 @@ import torch
 from . import figures, report, topography
 from .contexts import ContextOptions, make_contexts
 from .encoder import CONTEXTS, TEMPLATE
-from .parallel import Ranks, barrier, pick_device, process_group, ranks
+from .parallel import Ranks, barrier, in_turn, pick_device, process_group, ranks
 from .pipeline import ImageToBrain
 from .recipes import RECIPES, VALIDATIONS, Recipe
-from .run_folder import remove_states
 from .things.layouts import read_layout
 from .things.sensors import layout
 from .train import fit, heldout_references, hold_out
@@ -101,9 +100,6 @@ def run(
     places = read_layout(args.layout) if args.layout else None
     device = torch.device(args.device) if args.device else pick_device(ranks())
     with process_group(device) as here:
-        if args.restart and here.first:
-            remove_states(folder)
-        barrier()
         trained = learn(args, train, test, folder, device, here)
         if here.first:
             judge(args, train, test, folder, truth, places, began, *trained)
@@ -116,14 +112,11 @@ def learn(
     """The first half of `run`: contexts, model and training, by all ranks together."""
     say = print if here.first else lambda *words, **how: None
     say(train.summary, test.summary, sep="\n")
-    if not here.first:
-        barrier()  # until the first has made what is kept
-    encoder, context = make_contexts(
-        context_options(args, train.kind), {"train": train, "test": test}, device=device,
-        progress=sys.stderr.isatty() and here.first,
-    )
-    if here.first:
-        barrier()
+    with in_turn(here):  # what is kept is made by the first
+        encoder, context = make_contexts(
+            context_options(args, train.kind), {"train": train, "test": test}, device=device,
+            progress=sys.stderr.isatty() and here.first,
+        )
     say(f"context {tuple(context['train'].shape[1:])}: {encoder.describe()}")
 
     recipe, config = settings(args, train.kind, context["train"].shape[2])
@@ -139,7 +132,7 @@ def learn(
 
     log = fit(
         model, y0, context["train"], folder, heldout=aside, micro_batch=args.micro_batch,
-        force=args.force, watch=watch,
+        restart=args.restart, force=args.force, watch=watch,
     )
     watch(log)
     return model, context

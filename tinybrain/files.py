@@ -28,6 +28,10 @@ def write_atomically(path: str | Path, write: Callable[[BinaryIO], object]) -> P
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
+    except OSError as error:
+        if error.errno and not error.filename:
+            error.filename = str(path)  # a full disk does not say where
+        raise
     finally:
         part.unlink(missing_ok=True)
     return path

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ from .run_folder import locked
 from .signals import axes
 from .things.images import list_images
 
-STEPS = {"ddim": 50, "dpm_solver": 20}  # of a sampler that the recipe does not use
+STEPS = {"ancestral": None, "ddim": 50, "dpm_solver": 20}  # of one not the recipe's; None: all
 
 
 # -------------------------------------------------------------------------------------------------
@@ -71,8 +71,10 @@ class Plan:
                 )
             return replace(self, sampler=None, steps=None, guidance=None, seed=None)
         steps = self.steps
+        if self.sampler not in (None, *STEPS):
+            raise ValueError(f"sampler is {self.sampler!r}; wanted one of {', '.join(STEPS)}")
         if steps is None:
-            usual = min(recipe.timesteps, STEPS.get(self.sampler, recipe.timesteps))
+            usual = min(recipe.timesteps, STEPS.get(self.sampler) or recipe.timesteps)
             steps = usual if self.sampler else recipe.sampling_steps
         if not 1 <= steps <= recipe.timesteps:
             raise ValueError(f"steps is {steps}; wanted 1 to {recipe.timesteps}, the schedule's")
@@ -248,24 +250,27 @@ def _fill(
     folder: Path, model: ImageToBrain, stimuli: Stimuli, plan: Plan, here: Ranks, progress: bool
 ) -> int:
     """Draw this rank's share of the blocks that are left; how many signals these were."""
-    drawn, rows = 0, range(len(stimuli) * plan.trials)
+    drawn, total = 0, len(stimuli) * plan.trials
+
+    def rows(block: int) -> range:
+        return range(total)[block * plan.batch_size :][: plan.batch_size]
+
     left = share(missing_blocks(folder), here)
     barrier()  # all have looked at what is left before the first changes it
-    blocks = [rows[block * plan.batch_size :][: plan.batch_size] for block in left]
     with interruptible() as stop, bar(len(left), 0, progress and here.first) as shown:
-        with ExitStack() as files:
-            put = files.enter_context(opened(folder)) if left else None
-            for block, those in zip(left, blocks):
-                put(block, those.start, draw_block(model, stimuli, plan, those).numpy())
-                drawn += len(those)
+        with opened(folder) if left else nullcontext() as put:
+            for block in left:
+                signals = draw_block(model, stimuli, plan, rows(block))        # (b, h, w)
+                put(block, rows(block).start, signals.numpy())
+                drawn += len(signals)
                 shown.update(1)
                 if stop.is_set():
                     break
-        stopped = any_of(drawn < sum(map(len, blocks)), model.device)
+        stopped = any_of(drawn < sum(len(rows(block)) for block in left), model.device)
     if stopped:
-        count = len(missing_blocks(folder)) * plan.batch_size
+        ready = total - sum(len(rows(block)) for block in missing_blocks(folder))
         raise KeyboardInterrupt(
-            f"stopped with up to {count} of {len(rows)} signals to draw; the same command continues"
+            f"stopped: {ready} of {total} signals are drawn; the same command continues"
         )
     return drawn
 
@@ -275,6 +280,8 @@ def draw_block(model: ImageToBrain, stimuli: Stimuli, plan: Plan, rows: range) -
     places = [divmod(row, plan.trials) for row in rows]  # (image, trial)
     first, last = places[0][0], places[-1][0]
     context = stimuli.context(model, slice(first, last + 1))                   # (n, l, d)
+    for image in not_finite(context):
+        raise ValueError(f"{stimuli.names[first + image]}: its features hold NaN or infinity")
     if plan.mean:
         signals = torch.from_numpy(model.mean(context, batch_size=len(rows)).data[:, 0])
     else:
@@ -282,11 +289,15 @@ def draw_block(model: ImageToBrain, stimuli: Stimuli, plan: Plan, rows: range) -
             context[[image - first for image, _ in places]], places, sampler=plan.sampler,
             steps=plan.steps, guidance=plan.guidance, seed=plan.seed,
         )
-    bad = (~torch.isfinite(signals)).flatten(1).any(dim=1).nonzero()[:, 0].tolist()
-    if bad:
-        image, trial = places[bad[0]]
+    for row in not_finite(signals):
+        image, trial = places[row]
         raise ValueError(
-            f"{stimuli.names[image]}, trial {trial}: NaN or infinity in the signal; is the image's "
-            "context finite, the guidance moderate, the model trained?"
+            f"{stimuli.names[image]}, trial {trial}: NaN or infinity in the signal; is the model "
+            "trained, the guidance moderate?"
         )
     return signals
+
+
+def not_finite(values: Tensor) -> list[int]:
+    """Which of the first axis hold NaN or infinity."""
+    return (~torch.isfinite(values)).flatten(1).any(dim=1).nonzero()[:, 0].tolist()

@@ -85,6 +85,16 @@ def barrier() -> None:
         dist.barrier()
 
 
+@contextmanager
+def in_turn(here: Ranks) -> Iterator[None]:
+    """The first rank goes through the block, then all others."""
+    if not here.first:
+        barrier()
+    yield
+    if here.first:
+        barrier()
+
+
 def total(values: Tensor) -> Tensor:
     """The sum over ranks, in place."""
     if dist.is_initialized():

@@ -23,7 +23,7 @@ ARRAY, ABOUT = "signals.npy", "signals.json"
 WANTED = {  # of signals.json: what a key must hold, and how to say so
     "shape": (lambda v: _is_list(v, int) and len(v) == 4 and min(v) > 0, "four lengths"),
     "sensors": (lambda v: _is_list(v, str), "names"),
-    "times": (lambda v: _is_list(v, (int, float)), "seconds"),
+    "times": (lambda v: _is_list(v, (int, float)) and bool(np.isfinite(v).all()), "seconds"),
     "kind": (lambda v: v in ("eeg", "meg"), "'eeg' or 'meg'"),
     "unit": (lambda v: isinstance(v, str), "a string"),
 }

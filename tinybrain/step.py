@@ -39,7 +39,7 @@ class State:
     network: nn.Module  # the U-Net, or the wrapper that averages its gradients over ranks
     step: int = 0
     log: list[dict[str, Any]] = field(default_factory=list)
-    sums: Tensor | None = None  # (2, BINS) losses and examples of the epoch under way
+    sums: Tensor | None = None  # (2, BINS) losses and examples of the epoch, exact in float64
     skipped: Tensor | None = None  # () steps left out so far
     worst: Tensor | None = None  # (3,) the last of them: step, its first broken row, its timestep
 
@@ -55,7 +55,8 @@ def start(unet: UNet2D, recipe: Recipe, here: Ranks = Ranks(), tokens: int = 1) 
     if here.size > 1:  # with one token, queries and keys have no gradient: softmax over one is 1
         network = DistributedDataParallel(unet, find_unused_parameters=tokens == 1)
     return State(
-        unet, average, optimizer, network, sums=torch.zeros(2, BINS, device=device),
+        unet, average, optimizer, network,
+        sums=torch.zeros(2, BINS, dtype=torch.float64, device=device),
         skipped=torch.zeros((), device=device), worst=torch.full((3,), -1.0, device=device),
     )  # fmt: skip
 
@@ -97,8 +98,8 @@ def note(state: State, steps: int, losses: Tensor, rows: Tensor, t: Tensor) -> N
     """Add losses (b,) to their bins of timesteps, and remember the first that is not finite."""
     fine = torch.isfinite(losses)
     bins = t * BINS // steps
-    state.sums[0].index_add_(0, bins, losses.where(fine, 0))
-    state.sums[1].index_add_(0, bins, fine.float())
+    state.sums[0].index_add_(0, bins, losses.where(fine, 0).double())
+    state.sums[1].index_add_(0, bins, fine.double())
     first = (~fine).float().argmax()
     here = torch.stack([torch.full_like(t[0], state.step), rows[first], t[first]])
     state.worst = here.to(state.worst).where(~fine.all(), state.worst)

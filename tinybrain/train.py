@@ -23,8 +23,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import checkpoint, parallel, run_folder
+from . import parallel, run_folder
 from .baselines import mean_erp
+from .continuing import resume, room, run_identity, save
 from .denoiser import seeded
 from .files import write_text
 from .parallel import Ranks
@@ -72,8 +73,8 @@ def hold_out(
 def fit(
     model: ImageToBrain, y0: Tensor, context: Tensor, folder: str | Path, *,
     heldout: Tensor | None = None, micro_batch: int | None = None, save_every: int = 500,
-    force: bool = False, watch: Callable[[list[dict]], object] = lambda log: None,
-    progress: bool = True,
+    restart: bool = False, force: bool = False, progress: bool = True,
+    watch: Callable[[list[dict]], object] = lambda log: None,
 ) -> list[dict[str, Any]]:
     """Train `model.unet`, continuing the run in `folder` if there is one.
 
@@ -89,9 +90,10 @@ def fit(
     heldout : Tensor (m,) of rows to watch and not to learn from; by default none
     micro_batch : rows that the network sees at a time, to spare memory; by default all of a batch
     save_every : steps between states on disk, besides the one after every epoch
+    restart : forget the run in `folder`
     force : continue a run that was begun with other settings
-    watch : is given the log after every epoch
     progress : show a bar
+    watch : is given the log after every epoch
 
     Returns
     -------
@@ -119,11 +121,16 @@ def fit(
             state = start(model.unet, recipe, here, context.shape[1])
             y0, context = y0.to(device), model.condition(context)
             identity = run_identity(model, y0, context)
-            saved, said = run_folder.load_state(folder, "run", device)
+            with parallel.in_turn(here):
+                if restart and first:
+                    run_folder.remove_states(folder)
+                saved, said = run_folder.load_state(folder, "run", device)
             if said and first:
                 print(said)
             if saved is not None:
                 resume(state, identity, saved, folder, force)
+            elif first:
+                run_folder.check_room(folder, room(state))
             watched = None if heldout is None else (y0[heldout], context[heldout])
 
             with interruptible() as stop, bar(total, state.step, progress and first) as shown:
@@ -258,77 +265,7 @@ def finished(log: list[dict[str, Any]], recipe: Recipe) -> bool:
 
 
 # -------------------------------------------------------------------------------------------------
-# What is kept and shown
-
-
-def run_identity(model: ImageToBrain, y0: Tensor, context: Tensor) -> dict[str, Any]:
-    """What must not change between the beginning and the continuation of a run."""
-    recipe = checkpoint.config_to_dict(model.recipe)
-    for later in ("sampler", "sampling_steps"):  # of the evaluation
-        del recipe[later]
-    return {
-        "recipe": recipe,
-        "unet": checkpoint.config_to_dict(model.unet.config),
-        "data": {
-            "shape": list(y0.shape),
-            "sensors": list(model.sensors),
-            "sum": float(y0.double().abs().sum()),
-        },
-        "context": {
-            "encoder": checkpoint.config_to_dict(model.encoder),
-            "shape": list(context.shape),
-            "sum": float(context.double().abs().sum()),
-        },
-    }
-
-
-def save(folder: Path, state: State, identity: dict[str, Any], here: Ranks) -> None:
-    """The state on disk; ranks hold the same, but for the sums of the epoch under way."""
-    sums = parallel.total(state.sums.clone())
-    if not here.first:
-        return
-    content = {
-        "identity": identity,
-        "step": state.step,
-        "log": state.log,
-        "sums": sums,
-        "skipped": state.skipped,
-        "unet": state.unet.state_dict(),
-        "average": state.average.state_dict() if state.average is not state.unet else None,
-        "optimizer": state.optimizer.state_dict(),
-    }
-    run_folder.save_state(folder, "run", content, state.step)
-
-
-def resume(
-    state: State, identity: dict[str, Any], saved: dict[str, Any], folder: Path, force: bool = False
-) -> None:
-    """Continue where `saved` stopped; refuse, unless forced, if what it belongs to has changed."""
-    changed = [
-        f"{part}.{name}: {before.get(name)} there, {now.get(name)} now"
-        for part, now in identity.items()
-        for before in [saved["identity"].get(part, {})]
-        for name in dict.fromkeys((*before, *now))
-        if not same(before.get(name), now.get(name))
-    ]
-    if changed and not force:
-        raise ValueError(
-            f"{folder}: holds a run with other settings:\n  " + "\n  ".join(changed)
-            + "\nchoose another folder, --restart to start anew, or --force to go on with these"
-        )
-    state.step, state.log = saved["step"], saved["log"]
-    state.skipped.copy_(saved["skipped"])
-    if parallel.ranks().first:  # whose share the sums of all ranks now are
-        state.sums.copy_(saved["sums"])
-    state.unet.load_state_dict(saved["unet"])
-    if saved["average"] is not None:
-        state.average.load_state_dict(saved["average"])
-    state.optimizer.load_state_dict(saved["optimizer"])
-
-
-def same(a: Any, b: Any) -> bool:
-    """Equal, floats up to what another thread count may change in a sum."""
-    return abs(a - b) <= 1e-6 * abs(a) if isinstance(a, float) and isinstance(b, float) else a == b
+# What is shown
 
 
 def log_to_csv(log: list[dict[str, Any]]) -> str:
