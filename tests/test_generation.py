@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import errno
 import json
 import os
 import signal
@@ -11,12 +13,14 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.test_pipeline import gaussian_model
-from tests.test_train import prepared
+from tests.test_pipeline import TOWER, gaussian_model
+from tests.test_train import CONFIG, prepared, recording
 from tinybrain import generation, generation_files
+from tinybrain.clip.model import TextConfig
+from tinybrain.encoder import random_encoder
 from tinybrain.generation import Plan, find_stimuli, generate
 from tinybrain.pipeline import ImageToBrain
-from tinybrain.recipes import PAPER
+from tinybrain.recipes import PAPER, TINYBRAIN
 from tinybrain.signals import BrainSignals
 
 PLAN = Plan(trials=3, seed=4, batch_size=5)  # 7 images: blocks cut through images, the last is 1
@@ -108,6 +112,36 @@ def test_pictures_are_encoded_block_by_block(tmp_path, monkeypatch):
     monkeypatch.undo()
     wanted = ImageToBrain.load(path).generate(list(stimuli.images), trials=2).data
     np.testing.assert_allclose(BrainSignals.load(tmp_path / "out").data, wanted, atol=1e-4)
+
+
+def test_each_picture_is_told_with_its_caption(tmp_path):
+    data, context = recording()
+    words = TextConfig(514, width=16, layers=1, heads=2, embed_dim=12)
+    encoder = random_encoder(TOWER, context="image+text", text=words)
+    recipe = dataclasses.replace(TINYBRAIN, sampling_steps=5)
+    model, _ = ImageToBrain.prepare(recipe, CONFIG, data, context.expand(-1, 2, -1), encoder)
+    path, captions = saved(tmp_path / "model.pt", model), ["a cat", "a dog", "a fox", "an owl"]
+    table, pictures = tmp_path / "table.csv", photos(tmp_path / "set")
+    rows = zip("0213", captions)  # the files in the order of their paths
+    table.write_text("image,caption\n" + "".join(f"{i}.png,{words}\n" for i, words in rows))
+    stimuli = find_stimuli([pictures], table)
+    generate(path, stimuli, Plan(batch_size=2), tmp_path / "out")
+    wanted = ImageToBrain.load(path).generate(list(stimuli.images), captions=captions).data
+    np.testing.assert_allclose(BrainSignals.load(tmp_path / "out").data, wanted, atol=1e-4)
+    with pytest.raises(ValueError, match="needs a table of captions"):
+        generate(path, find_stimuli([pictures]), Plan(), tmp_path / "more")
+
+
+def test_a_full_disk_is_found_at_the_start(inputs, tmp_path, monkeypatch):
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    with pytest.raises(OSError, match=r"no room for 2.02e-06 GB of signals \(No space left"):
+        generate(*inputs, PLAN, tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["lock"]
+    monkeypatch.undo()
+    assert generate(*inputs, PLAN, tmp_path / "out") == 21
 
 
 def contents(folder):

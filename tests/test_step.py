@@ -67,7 +67,7 @@ def test_a_run_that_no_longer_learns_stops_and_names_the_row(tmp_path):
 
 
 TWO = """
-import json, sys
+import hashlib, json, sys
 import torch
 from tests.test_train import prepared, weights
 from tinybrain import parallel, train
@@ -75,12 +75,15 @@ from tinybrain import parallel, train
 torch.set_num_threads(1)
 folder = sys.argv[1]
 with parallel.process_group(torch.device("cpu")) as here:
-    model, y0, context, aside = prepared(epochs=10, patience=0)
+    model, y0, context, aside = prepared(epochs=13, patience=0)
+    torch.nn.init.normal_(model.unet.conv_out.weight, generator=torch.Generator().manual_seed(9))
+    drawn = model.generate(context[:20].numpy(), trials=2, batch_size=6, here=here).data
     model.unet.double()
     log = train.fit(model, y0.double(), context.double(), folder, heldout=aside, progress=False)
     if here.first:
         rows = [{key: row[key] for key in ("loss", "heldout_mse")} for row in log]
-        print(json.dumps(rows))
+        digest = hashlib.sha256(drawn.tobytes()).hexdigest()
+        print(json.dumps({"log": rows, "drawn": digest, "spread": float(drawn.std())}))
         torch.save(weights(model), folder + "/weights.pt")
 """
 
@@ -102,12 +105,16 @@ def run_ranks(folder, size, timeout=300):
 
 
 def test_two_ranks_learn_what_one_learns(tmp_path):
-    """40 steps in float64: the same losses, held-out errors and weights, up to rounding."""
+    """52 steps in float64: the same losses, held-out errors and weights, up to rounding.
+
+    Signals drawn for 20 images are the same to the last bit.
+    """
     one = run_ranks(tmp_path / "one", 1)
     two = run_ranks(tmp_path / "two", 2)
-    assert len(one) == len(two) == 10
-    for row, other in zip(one, two):
-        assert row["loss"] == pytest.approx(other["loss"], rel=1e-5)  # losses are logged in float32
+    assert one["drawn"] == two["drawn"] and one["spread"] > 0.1
+    assert len(one["log"]) == len(two["log"]) == 13
+    for row, other in zip(one["log"], two["log"]):
+        assert row["loss"] == pytest.approx(other["loss"], rel=1e-8)
         assert row["heldout_mse"] == pytest.approx(other["heldout_mse"], rel=1e-8)
     weighed = [torch.load(tmp_path / name / "weights.pt") for name in ("one", "two")]
-    torch.testing.assert_close(*weighed, rtol=1e-8, atol=1e-10)
+    torch.testing.assert_close(*weighed, rtol=1e-5, atol=1e-7)  # a loaded model is in float32

@@ -100,16 +100,24 @@ def run(
     places = read_layout(args.layout) if args.layout else None
     device = torch.device(args.device) if args.device else pick_device(ranks())
     with process_group(device) as here:
-        trained = learn(args, train, test, folder, device, here)
+        model, context = learn(args, train, test, folder, device, here)
         if here.first:
-            judge(args, train, test, folder, truth, places, began, *trained)
+            print("evaluating")
+        result = report.evaluate(
+            model, train, context["train"], test, context["test"], trials=args.trials, truth=truth,
+            subject=args.subject if args.data else None, seed=model.recipe.seed, here=here,
+            progress=sys.stderr.isatty(),
+        )
+        if here.first:
+            result.report["seconds"] = round(time.monotonic() - began)
+            show(folder, model, train, test, context["test"], result, places)
         barrier()
 
 
 def learn(
     args: argparse.Namespace, train, test, folder: Path, device: torch.device, here: Ranks
 ) -> tuple:
-    """The first half of `run`: contexts, model and training, by all ranks together."""
+    """The first part of `run`: contexts, model and training, by all ranks together."""
     say = print if here.first else lambda *words, **how: None
     say(train.summary, test.summary, sep="\n")
     with in_turn(here):  # what is kept is made by the first
@@ -138,19 +146,11 @@ def learn(
     return model, context
 
 
-def judge(
-    args: argparse.Namespace, train, test, folder: Path, truth: np.ndarray | None,
-    places: dict | None, began: float, model: ImageToBrain, context: dict,
+def show(
+    folder: Path, model: ImageToBrain, train, test, context_test, result, places: dict | None
 ) -> None:
-    """The second half of `run`: evaluation, figures, report."""
-    print("evaluating")
-    result = report.evaluate(
-        model, train, context["train"], test, context["test"], trials=args.trials, truth=truth,
-        subject=args.subject if args.data else None, seed=model.recipe.seed,
-        progress=sys.stderr.isatty(),
-    )
-    drawn = draw(folder, model, train, test, context["test"], result, places)
-    result.report["seconds"] = round(time.monotonic() - began)
+    """The last part of `run`: figures, report, and the model with its report in it."""
+    drawn = draw(folder, model, train, test, context_test, result, places)
     model.card["report"] = report.plain(result.report)
     model.save(folder / "model.pt")
     page = report.write(result.report, folder, drawn)

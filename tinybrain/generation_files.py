@@ -80,9 +80,12 @@ def _start(folder: Path, about: dict[str, Any]) -> None:
                 os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
         write_atomically(folder / DONE, lambda file: file.write(bytes(_blocks(about))))
         write_about(folder / ABOUT_PART, about)
-    except OSError:
+    except OSError as error:
         path.unlink(missing_ok=True)
-        raise
+        raise OSError(
+            f"{folder}: no room for {4 * int(np.prod(shape)) / 1e9:.3g} GB of signals "
+            f"({error.strerror}); make room, or name a folder on another disk"
+        ) from error
 
 
 def missing_blocks(folder: Path) -> list[int]:

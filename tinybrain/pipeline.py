@@ -20,11 +20,12 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from . import checkpoint, samplers
+from . import checkpoint, parallel, samplers
 from .baselines import Ridge, fit_ridge
 from .clip.model import CLIP
 from .denoiser import Denoiser, first_weights, seeded
 from .encoder import Encoder
+from .parallel import Ranks
 from .recipes import Recipe
 from .signals import BrainSignals
 from .unet import UNet2D, UNetConfig
@@ -186,7 +187,7 @@ class ImageToBrain:
     def generate(
         self, images: Images | None = None, trials: int = 1, *, captions: Captions = None,
         sampler: str | None = None, steps: int | None = None, guidance: float = 1.0, seed: int = 0,
-        batch_size: int = 64, progress: bool = False,
+        batch_size: int = 64, here: Ranks = Ranks(), progress: bool = False,
     ) -> BrainSignals:
         """Signals as single recordings would be, noise included: `trials` for each image.
 
@@ -199,6 +200,7 @@ class ImageToBrain:
         guidance : classifier-free guidance; needs a model trained with `drop_context`.
         seed : the noise of each trial is a function of (seed, image, trial), whatever the batches.
         batch_size : trials denoised at once; bounds memory.
+        here : which of the ranks that share the work this is; all call, and all get the whole.
 
         Returns
         -------
@@ -216,15 +218,16 @@ class ImageToBrain:
             )
         context = self.encode(images, captions, progress=progress)
         rows = [(image, trial) for image in range(len(context)) for trial in range(trials)]
-        parts = []
-        for start in range(0, len(rows), batch_size):
+        data = torch.zeros(len(rows), *self.shape)
+        for start in parallel.share(range(0, len(rows), batch_size), here):
             batch = rows[start : start + batch_size]
-            parts.append(self.draw(
+            data[start : start + batch_size] = self.draw(
                 context[[image for image, _ in batch]], batch, sampler=sampler, steps=steps,
                 guidance=guidance, seed=seed, progress=progress,
-            ))  # fmt: skip
-        data = rearrange(torch.cat(parts), "(n k) h w -> n k h w", k=trials)
-        return self._signals(data)
+            )
+        if here.size > 1:
+            data = parallel.total(data.to(self.device)).cpu()
+        return self._signals(rearrange(data, "(n k) h w -> n k h w", k=trials))
 
     def draw(
         self, context: Tensor, rows: Sequence[tuple[int, int]], *, sampler: str | None = None,

@@ -26,6 +26,7 @@ from .checkpoint import config_to_dict
 from .denoiser import seeded
 from .encoder import Encoder
 from .files import write_text
+from .parallel import Ranks
 from .pipeline import ImageToBrain
 
 # Tables 1 and 4 of the paper, within subject: by kind and shape the table's number, and subject:
@@ -51,7 +52,7 @@ class Evaluation(NamedTuple):
 def evaluate(
     model: ImageToBrain, train, context_train: torch.Tensor, test, context_test: torch.Tensor, *,
     trials: int = 10, truth: np.ndarray | None = None, subject: int | None = None, seed: int = 0,
-    progress: bool = False,
+    here: Ranks = Ranks(), progress: bool = False,
 ) -> Evaluation:
     """Score a model on a test recording, beside its baselines.
 
@@ -65,6 +66,7 @@ def evaluate(
     truth : (n, h, w), the noise-free signals where they are known
     subject : for the paper's value, where shapes are the paper's
     seed : of the samples and of the ceiling's splits
+    here : which of the ranks that share the sampling this is; all call
 
     Raises
     ------
@@ -76,7 +78,9 @@ def evaluate(
     erp = np.broadcast_to(baselines.mean_erp(learned).numpy(), target.shape)
     pooled = model.encoder.pooled
     ridge, _ = baselines.fit_ridge(pooled(context_train), learned, groups=train.concepts)
-    samples = model.generate(context_test, trials, seed=seed, progress=progress).data
+    samples = model.generate(
+        context_test, trials, seed=seed, here=here, progress=progress and here.first
+    ).data
     guesses = {
         "zero": np.zeros_like(target),
         "mean ERP": erp,

@@ -86,7 +86,7 @@ def train_step(
             drawn = (part[at] for part in draw)
             losses = ddpm.losses(denoiser, y0[of], context[of], *drawn)              # (b,)
             (losses.sum() * here.size / len(rows)).backward()  # DDP takes the mean over ranks
-        note(state, ddpm.steps, losses.detach().float(), of, draw.t[at])
+        note(state, ddpm.steps, losses.detach(), of, draw.t[at])
     leave_out(state)
     state.optimizer.step()
     state.step += 1
