@@ -34,5 +34,5 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except (ValueError, OSError, KeyboardInterrupt) as problem:
+    except (ValueError, OSError, MemoryError, KeyboardInterrupt) as problem:
         sys.exit(f"train_eeg.py: {problem}")

@@ -17,6 +17,8 @@ from tests.test_generation import contents, photos, saved
 from tests.test_pipeline import gaussian_model
 from tests.test_store_files import ROOT
 from tests.test_train import prepared
+from tinybrain import generation_files
+from tinybrain.generation import Plan, find_stimuli, generate
 from tinybrain.signals import BrainSignals
 
 HERE = {
@@ -135,6 +137,23 @@ def test_errors_are_one_line(inputs, tmp_path, monkeypatch):
             runpy.run_path(str(ROOT / "examples/generate.py"), run_name="__main__")
         assert ended.value.code.startswith("generate.py: ") and told in ended.value.code
     assert not (tmp_path / "out").exists()
+
+
+def test_fif_holds_the_same_signals(tmp_path, monkeypatch):
+    import mne
+
+    np.save(tmp_path / "f.npy", np.random.default_rng(2).normal(size=(7, 12)))
+    path = saved(tmp_path / "model.pt", prepared(heldout=0.0)[0])
+    stimuli, plan = find_stimuli([tmp_path / "f.npy"]), Plan(trials=3)
+    generate(path, stimuli, plan, tmp_path / "out", fif=True)
+    epochs = mne.read_epochs(tmp_path / "out/signals-epo.fif", verbose="error")
+    data = BrainSignals.load(tmp_path / "out").data.reshape(21, 3, 8)
+    np.testing.assert_allclose(epochs.get_data(copy=False), data, rtol=1e-6)
+    assert epochs.events[:, 2].tolist() == np.repeat(range(7), 3).tolist()
+    monkeypatch.setattr(generation_files, "FIF_LIMIT", 4 * 21 * 3 * 8 - 1)
+    with pytest.raises(ValueError, match="GiB is the limit. Without --fif all are in signals.npy"):
+        generate(path, stimuli, plan, tmp_path / "more", fif=True)
+    assert not (tmp_path / "more").exists()
 
 
 # -------------------------------------------------------------------------------------------------

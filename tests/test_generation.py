@@ -15,7 +15,7 @@ from PIL import Image
 
 from tests.test_pipeline import TOWER, gaussian_model
 from tests.test_train import CONFIG, prepared, recording
-from tinybrain import generation, generation_files
+from tinybrain import generation
 from tinybrain.clip.model import TextConfig
 from tinybrain.encoder import random_encoder
 from tinybrain.generation import Plan, find_stimuli, generate
@@ -345,18 +345,3 @@ def test_nan_is_not_written(inputs, tmp_path):
     model.unet.conv_out.bias.data.fill_(np.inf)
     with pytest.raises(ValueError, match=r"features.npy row 0, trial 0: NaN or infinity in the"):
         generate(model.save(tmp_path / "inf.pt"), stimuli, PLAN, tmp_path / "inf")
-
-
-def test_fif_holds_the_same_signals(inputs, tmp_path, monkeypatch):
-    import mne
-
-    path, stimuli = inputs
-    generate(path, stimuli, PLAN, tmp_path / "out", fif=True)
-    epochs = mne.read_epochs(tmp_path / "out/signals-epo.fif", verbose="error")
-    data = BrainSignals.load(tmp_path / "out").data.reshape(21, 3, 8)
-    np.testing.assert_allclose(epochs.get_data(copy=False), data, rtol=1e-6)
-    assert epochs.events[:, 2].tolist() == np.repeat(range(7), 3).tolist()
-    monkeypatch.setattr(generation_files, "FIF_LIMIT", 4 * 21 * 3 * 8 - 1)
-    with pytest.raises(ValueError, match="GiB is the limit. Without --fif all are in signals.npy"):
-        generate(path, stimuli, PLAN, tmp_path / "more", fif=True)
-    assert not (tmp_path / "more").exists()

@@ -66,6 +66,24 @@ def test_a_run_that_no_longer_learns_stops_and_names_the_row(tmp_path):
     assert log[0].split(",")[4] == "skipped" and log[-1].split(",")[4] == "20"
 
 
+@pytest.mark.parametrize(("room", "advice"), [(3, "2 fit: --micro-batch 2"), (0, "not even one")])
+def test_a_batch_that_does_not_fit_is_told_one_that_does(tmp_path, monkeypatch, room, advice):
+    model, y0, context, _ = prepared(heldout=0.0)
+    losses = model.ddpm.losses
+
+    def limited(denoiser, y0, *others):
+        if len(y0) > room:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate")
+        return losses(denoiser, y0, *others)
+
+    monkeypatch.setattr(type(model.ddpm), "losses", lambda ddpm, *given: limited(*given))
+    with pytest.raises(MemoryError, match=f"8 rows at a time on cpu; {advice}"):
+        train.fit(model, y0, context, tmp_path, progress=False)
+    if room:
+        log = train.fit(model, y0, context, tmp_path, micro_batch=2, progress=False)
+        assert len(log) == 3
+
+
 TWO = """
 import hashlib, json, sys
 import torch

@@ -114,6 +114,32 @@ def leave_out(state: State) -> None:
     state.skipped += bad
 
 
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch ran out of memory: on a GPU, or on the CPU, where only the words say so."""
+    return isinstance(error, torch.cuda.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def rows_that_fit(
+    state: State, recipe: Recipe, ddpm, y0: Tensor, context: Tensor, tried: int
+) -> int:
+    """The most rows, of `tried` halved again and again, that a step can take; 0 if not even one."""
+    while tried > 1:
+        tried //= 2
+        state.optimizer.zero_grad()
+        if y0.is_cuda:
+            torch.cuda.empty_cache()
+        try:
+            draw = ddpm.draw(y0[:tried], generator=seeded(recipe.seed, 3))
+            denoiser = Denoiser(state.unet, recipe.bf16)
+            ddpm.losses(denoiser, y0[:tried], context[:tried], *draw).sum().backward()
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            continue
+        return tried
+    return 0
+
+
 @torch.no_grad()
 def update_average(average: UNet2D, unet: UNet2D, step: int, width: float) -> None:
     """average <- beta average + (1 - beta) weights, with beta = (1 - 1/step)^(gamma + 1).

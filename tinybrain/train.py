@@ -16,7 +16,9 @@ import io
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -33,7 +35,7 @@ from .pipeline import ImageToBrain
 from .progress import bar, interruptible
 from .recipes import Recipe
 from .samplers import conditional_mean
-from .step import BINS, State, start, train_step
+from .step import BINS, State, is_out_of_memory, rows_that_fit, start, train_step
 
 TOLERANCE = 1e-3  # of the held-out error: what it takes to be worse
 LOOK = 10  # steps after which ranks ask each other whether somebody was told to stop
@@ -106,71 +108,136 @@ def fit(
         at it; or more than MAX_SKIPPED steps had gradients that are not finite.
     OSError
         If a state cannot be written; the one before it stands.
+    MemoryError
+        If a batch does not fit; the message names a `micro_batch` that does.
     KeyboardInterrupt
         After Ctrl-C or SIGTERM, once the state is on disk; the same call continues.
     """
-    folder, recipe, device = Path(folder), model.recipe, model.device
-    learned = torch.ones(len(y0), dtype=torch.bool)
-    learned[[] if heldout is None else heldout] = False
-    rows = learned.nonzero()[:, 0]
-    per_epoch = -(-len(rows) // recipe.batch_size)
-    total = recipe.epochs * per_epoch
-    with parallel.process_group(device) as here:
-        first = here.first
-        with run_folder.locked(folder) if first else nullcontext():
-            state = start(model.unet, recipe, here, context.shape[1])
-            y0, context = y0.to(device), model.condition(context)
-            identity = run_identity(model, y0, context)
-            with parallel.in_turn(here):
-                if restart and first:
-                    run_folder.remove_states(folder)
-                saved, said = run_folder.load_state(folder, "run", device)
-            if said and first:
-                print(said)
-            if saved is not None:
-                resume(state, identity, saved, folder, force)
-            elif first:
-                run_folder.check_room(folder, room(state))
-            watched = None if heldout is None else (y0[heldout], context[heldout])
-
-            with interruptible() as stop, bar(total, state.step, progress and first) as shown:
-                while state.step < total and not finished(state.log, recipe):
-                    epoch, began = state.step // per_epoch, time.monotonic()
-                    order = torch.randperm(len(rows), generator=seeded(recipe.seed, 1, epoch))
-                    model.unet.train()
-                    left = rows[order].to(device).split(recipe.batch_size)[state.step % per_epoch :]
-                    for batch in left:
-                        train_step(
-                            state, recipe, model.ddpm, y0, context, batch, here, micro_batch
-                        )
-                        shown.update(1)
-                        if state.step % save_every == 0 and state.step % per_epoch:
-                            check_skipped(state, folder)
-                            save(folder, state, identity, here)
-                        if asked_to_stop(stop, state.step, here, device):
-                            break
-                    check_skipped(state, folder)
-                    if state.step % per_epoch == 0:
-                        finish_epoch(model, state, watched, time.monotonic() - began, folder, here)
-                        shown.set_description(describe(state.log[-1]))
-                        if first:
-                            watch(state.log)
-                    save(folder, state, identity, here)
-                    if asked_to_stop(stop, 0, here, device):
-                        where = f"stopped at step {state.step} of {total}"
+    folder = Path(folder)
+    with parallel.process_group(model.device) as here:
+        with run_folder.locked(folder) if here.first else nullcontext():
+            run = begin(model, y0, context, folder, heldout, here, micro_batch, save_every)
+            pick_up(run, restart, force)
+            with interruptible() as stop, bar(
+                run.total, run.state.step, progress and here.first
+            ) as shown:
+                while run.state.step < run.total and not finished(run.state.log, model.recipe):
+                    train_epoch(run, stop, shown)
+                    if run.state.step % run.per_epoch == 0:
+                        finish_epoch(run)
+                        shown.set_description(describe(run.state.log[-1]))
+                        if here.first:
+                            watch(run.state.log)
+                    save(folder, run.state, run.identity, here)
+                    if asked_to_stop(stop, 0, run):
+                        where = f"stopped at step {run.state.step} of {run.total}"
                         raise KeyboardInterrupt(f"{where}; run again to continue")
         parallel.barrier()  # the first has written model.pt
     best = ImageToBrain.load(folder / "model.pt")
     model.unet.load_state_dict(best.unet.state_dict())
     model.card = best.card
-    return state.log
+    return run.state.log
 
 
-def asked_to_stop(stop, step: int, here: Ranks, device: torch.device) -> bool:
+@dataclass
+class Run:
+    """What a run is made of; only its state and its clock change."""
+
+    model: ImageToBrain
+    y0: Tensor  # (n, h, w), on the device
+    context: Tensor  # (n, l, d), as the network sees it
+    rows: Tensor  # (m,) to learn from
+    watched: tuple[Tensor, Tensor] | None  # targets and contexts of the held-out rows
+    folder: Path
+    here: Ranks
+    micro_batch: int | None
+    save_every: int
+    state: State
+    identity: dict[str, Any]
+    began: float = 0.0  # the part of the epoch that this process has seen
+
+    @property
+    def per_epoch(self) -> int:
+        """Steps of an epoch."""
+        return -(-len(self.rows) // self.model.recipe.batch_size)
+
+    @property
+    def total(self) -> int:
+        """Steps of the run."""
+        return self.model.recipe.epochs * self.per_epoch
+
+
+def begin(
+    model: ImageToBrain, y0: Tensor, context: Tensor, folder: Path, heldout: Tensor | None,
+    here: Ranks, micro_batch: int | None, save_every: int,
+) -> Run:
+    """The run before its first step."""
+    learned = torch.ones(len(y0), dtype=torch.bool)
+    learned[[] if heldout is None else heldout] = False
+    state = start(model.unet, model.recipe, here, context.shape[1])
+    y0, context = y0.to(model.device), model.condition(context)
+    watched = None if heldout is None else (y0[heldout], context[heldout])
+    return Run(
+        model, y0, context, learned.nonzero()[:, 0], watched, folder, here, micro_batch,
+        save_every, state, run_identity(model, y0, context),
+    )  # fmt: skip
+
+
+def pick_up(run: Run, restart: bool, force: bool) -> None:
+    """Continue what lies in the folder, one rank after the other."""
+    first = run.here.first
+    with parallel.in_turn(run.here):
+        if restart and first:
+            run_folder.remove_states(run.folder)
+        saved, said = run_folder.load_state(run.folder, "run", run.model.device)
+    if said and first:
+        print(said)
+    if saved is not None:
+        resume(run.state, run.identity, saved, run.folder, force)
+    elif first:
+        run_folder.check_room(run.folder, room(run.state))
+
+
+def train_epoch(run: Run, stop: Event, shown) -> None:
+    """The steps that are left of the epoch under way, until somebody says stop."""
+    state, recipe = run.state, run.model.recipe
+    epoch, run.began = state.step // run.per_epoch, time.monotonic()
+    order = torch.randperm(len(run.rows), generator=seeded(recipe.seed, 1, epoch))
+    run.model.unet.train()
+    batches = run.rows[order].to(run.y0.device).split(recipe.batch_size)
+    for batch in batches[state.step % run.per_epoch :]:
+        take_step(run, batch)
+        shown.update(1)
+        if state.step % run.save_every == 0 and state.step % run.per_epoch:
+            check_skipped(state, run.folder)
+            save(run.folder, state, run.identity, run.here)
+        if asked_to_stop(stop, state.step, run):
+            break
+    check_skipped(state, run.folder)
+
+
+def take_step(run: Run, batch: Tensor) -> None:
+    """`train_step`, and what to do about a batch that does not fit."""
+    data = (run.model.recipe, run.model.ddpm, run.y0, run.context)
+    try:
+        train_step(run.state, *data, batch, run.here, run.micro_batch)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        tried = run.micro_batch or -(-len(batch) // run.here.size)
+        fit = rows_that_fit(run.state, *data, tried)
+        advice = f"{fit} fit: --micro-batch {fit}" if fit else (
+            "not even one fits: take a smaller network, or a device with more memory"
+        )
+        where = f"{tried} rows at a time on {run.y0.device}"
+        raise MemoryError(f"out of memory with {where}; {advice}") from error
+
+
+def asked_to_stop(stop: Event, step: int, run: Run) -> bool:
     """Whether this rank or, every LOOK steps, any other was told to stop."""
-    if here.size == 1:
+    if run.here.size == 1:
         return stop.is_set()
-    return step % LOOK == 0 and parallel.any_of(stop.is_set(), device)
+    return step % LOOK == 0 and parallel.any_of(stop.is_set(), run.y0.device)
 
 
 def check_skipped(state: State, folder: Path) -> None:
@@ -188,11 +255,9 @@ def check_skipped(state: State, folder: Path) -> None:
     )
 
 
-def finish_epoch(
-    model: ImageToBrain, state: State, watched: tuple[Tensor, Tensor] | None, seconds: float,
-    folder: Path, here: Ranks = Ranks(),
-) -> None:
+def finish_epoch(run: Run) -> None:
     """Log the epoch; its averaged weights become `model.pt` unless an earlier epoch was better."""
+    model, state, first = run.model, run.state, run.here.first
     sums, counts = parallel.total(state.sums).tolist()
     state.sums.zero_()
     row = {
@@ -201,20 +266,20 @@ def finish_epoch(
         "loss": sum(sums) / max(1, sum(counts)),
         "heldout_mse": None,
         "skipped": int(state.skipped),
-        "seconds": round(seconds, 2),
+        "seconds": round(time.monotonic() - run.began, 2),
         **{f"bin{i}": s / c if c else None for i, (s, c) in enumerate(zip(sums, counts))},
     }
     trained, model.unet = model.unet, state.average
-    if watched is not None and model.recipe.has_conditional_mean:
-        row["heldout_mse"] = heldout_mse(model, *watched, here=here)
+    if run.watched is not None and model.recipe.has_conditional_mean:
+        row["heldout_mse"] = heldout_mse(model, *run.watched, here=run.here)
     state.log.append(row)
     if kept_epoch(state.log) == row["epoch"]:
         model.card["epoch"] = row["epoch"]
-        if here.first:
-            model.save(folder / "model.pt")
+        if first:
+            model.save(run.folder / "model.pt")
     model.unet = trained
-    if here.first:
-        write_text(folder / "log.csv", log_to_csv(state.log))
+    if first:
+        write_text(run.folder / "log.csv", log_to_csv(state.log))
 
 
 def heldout_mse(
