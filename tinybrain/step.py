@@ -69,24 +69,26 @@ def train_step(
 
     With `micro_batch` the network sees so many rows at a time, to spare memory.
     """
+    y0, context = y0[rows], context[rows]
     draw = ddpm.draw(
-        y0[rows], generator=seeded(recipe.seed, 2, state.step), drop_context=recipe.drop_context,
+        y0, generator=seeded(recipe.seed, 2, state.step), drop_context=recipe.drop_context,
         stratified=recipe.stratified,
     )
     mine = parallel.share(range(len(rows)), here)
-    pieces = [mine[at : at + (micro_batch or len(mine))] for at in
-              range(0, len(mine), micro_batch or max(1, len(mine)))]  # fmt: skip
+    weight = here.size / len(rows) if mine else 0.0  # DDP takes the mean over ranks
+    mine = mine or range(1)  # ranks wait for each other: one without rows looks at another's
+    size = micro_batch or len(mine)
     denoiser = Denoiser(state.network, recipe.bf16)
     state.optimizer.zero_grad()
-    for piece in pieces:
-        at = slice(piece.start, piece.stop)
-        alone = here.size > 1 and piece is not pieces[-1]  # gradients travel with the last
-        with state.network.no_sync() if alone else nullcontext():
-            of = rows[at]
+    for first in range(mine.start, mine.stop, size):
+        at = slice(first, min(first + size, mine.stop))
+        last = at.stop == mine.stop  # with it the gradients travel
+        with nullcontext() if last or here.size == 1 else state.network.no_sync():
             drawn = (part[at] for part in draw)
-            losses = ddpm.losses(denoiser, y0[of], context[of], *drawn)              # (b,)
-            (losses.sum() * here.size / len(rows)).backward()  # DDP takes the mean over ranks
-        note(state, ddpm.steps, losses.detach(), of, draw.t[at])
+            losses = ddpm.losses(denoiser, y0[at], context[at], *drawn)              # (b,)
+            (losses.sum() * weight).backward()
+        if weight:
+            note(state, ddpm.steps, losses.detach(), rows[at], draw.t[at])
     leave_out(state)
     state.optimizer.step()
     state.step += 1
