@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -40,3 +41,23 @@ def write_atomically(path: str | Path, write: Callable[[BinaryIO], object]) -> P
 def write_text(path: str | Path, text: str) -> Path:
     """`write_atomically` for text in UTF-8."""
     return write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def reserve(path: str | Path) -> None:
+    """Take the space of a sparse file now: a full disk is an error here, not after a night.
+
+    In a memory map it would be the end of the process.
+
+    Raises
+    ------
+    OSError
+        The disk has no room for the file's length.
+    """
+    if not hasattr(os, "posix_fallocate"):
+        return
+    with open(path, "r+b") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
+        except OSError as error:  # file systems that cannot reserve say so; the file is still good
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise OSError(error.errno, "no room for these signals", str(path)) from None

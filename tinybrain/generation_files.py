@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from .files import write_atomically
+from .files import reserve, write_atomically
 from .signals import ABOUT, ARRAY, BrainSignals, read_about, write_about
 
 ARRAY_PART, ABOUT_PART, DONE = ARRAY + ".part", ABOUT + ".part", "signals.done.part"
@@ -75,9 +75,7 @@ def _start(folder: Path, about: dict[str, Any]) -> None:
     shape, path = tuple(about["shape"]), folder / ARRAY_PART
     try:
         np.lib.format.open_memmap(path, "w+", np.float32, shape=shape)
-        if hasattr(os, "posix_fallocate"):  # a full disk is found now, not after a night
-            with open(path, "r+b") as file:
-                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        reserve(path)
         write_atomically(folder / DONE, lambda file: file.write(bytes(_blocks(about))))
         write_about(folder / ABOUT_PART, about)
     except OSError as error:

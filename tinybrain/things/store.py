@@ -12,7 +12,6 @@ Letters: n images, r repetitions, h sensors, w time points.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..files import write_text
+from ..files import reserve, write_text
 from .store_card import (
     CARD,
     FORMAT,
@@ -70,7 +69,7 @@ def new_signals(
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         signals = np.lib.format.open_memmap(part, "w+", np.float32, shape=tuple(map(int, shape)))
-        _reserve(part)
+        reserve(part)
         yield signals
         signals.flush()
         with open(part, "r+b") as file:
@@ -79,18 +78,6 @@ def new_signals(
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
-
-
-def _reserve(path: Path) -> None:
-    """Take the space now: a full disk is an error here, and the end of the process in a map."""
-    if not hasattr(os, "posix_fallocate"):
-        return
-    with open(path, "r+b") as file:
-        try:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-        except OSError as error:  # file systems that cannot reserve say so; the file is still good
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                raise OSError(error.errno, "no room for these signals", str(path)) from None
 
 
 def write_card(
