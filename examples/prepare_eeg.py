@@ -36,6 +36,8 @@ def arguments() -> argparse.Namespace:
     cli.add_argument("--sessions", type=int, nargs="+", help="leave out the others")
     cli.add_argument("--source", type=Path, metavar="FOLDER",
                      help="make the raw files in RAW of the BrainVision files here")  # fmt: skip
+    cli.add_argument("--ignore-markers", action="store_true", help="with --source: take markers "
+                     "that do not agree with the numbers of the images")  # fmt: skip
     cli.add_argument("--images", type=Path, help="the image set, if it is elsewhere")
     cli.add_argument("--nice", type=Path, metavar="FOLDER", help="also write NICE's files here")
     how = cli.add_argument_group("how; the defaults are the paper's")
@@ -67,7 +69,9 @@ def main() -> None:
     for subject in args.subjects:
         began = time.monotonic()
         if args.source is not None:
-            brainvision.convert(args.source, args.raw, subject, report=say)
+            brainvision.convert(
+                args.source, args.raw, subject, check_markers=not args.ignore_markers, report=say
+            )
         folder = prepare(
             args.raw, args.out, subject, settings=settings, sessions=args.sessions,
             images=args.images, nice=args.nice, report=say,

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tinybrain import experiment
+from tinybrain import experiment, topography
 from tinybrain.pipeline import ImageToBrain
 from tinybrain.things import EEG2, make_demo
 from tinybrain.things.demo import read_truth
@@ -49,7 +49,7 @@ def test_the_clip_of_a_demo_is_small_and_of_data_the_papers():
     assert experiment.context_options(parse("--features", "x"), "eeg").clip == ""
 
 
-def test_a_whole_experiment_leaves_model_report_and_figures(tmp_path, capsys):
+def test_a_whole_experiment_leaves_model_report_and_figures(tmp_path, capsys, monkeypatch):
     data = make_demo(tmp_path / "data", **FEW, sensors=("O1", "Oz", "O2", "Pz", "Cz"), points=20)
     train = EEG2(data, 1, "train")
     test = EEG2(data, 1, "test", repeats="single")
@@ -61,8 +61,12 @@ def test_a_whole_experiment_leaves_model_report_and_figures(tmp_path, capsys):
     assert not (tmp_path / "run").exists()  # before anything is trained
     rows = zip(("O1", "Oz", "O2", "Pz", "Cz"), (-0.2, 0, 0.2, 0, 0), (-0.8, -0.9, -0.8, -0.4, 0))
     places.write_text("name,x,y\n" + "".join(f"{name},{x},{y}\n" for name, x, y in rows))
-    args = parse(*words)
+    args, plot, drawn = parse(*words), topography.plot_topographies, []
+    monkeypatch.setattr(
+        topography, "plot_topographies", lambda maps, **how: (drawn.append(how), plot(maps, **how))
+    )
     experiment.run(args, train, test, tmp_path / "run", read_truth(data).test)
+    assert drawn[0]["xy"].tolist() == [[-0.2, -0.8], [0, -0.9], [0.2, -0.8], [0, -0.4], [0, 0]]
     there = {path.name for path in (tmp_path / "run").iterdir() if path.name != "lock"}
     assert there == {"model.pt", "run-00000001.pt", "report.md", "report.json", "log.csv",
                      "loss.png", "evoked.png", "topographies.png", "denoising.png",

@@ -60,4 +60,4 @@ def reserve(path: str | Path) -> None:
             os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
         except OSError as error:  # file systems that cannot reserve say so; the file is still good
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                raise OSError(error.errno, "no room for these signals", str(path)) from None
+                raise

@@ -69,7 +69,10 @@ def new_signals(
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         signals = np.lib.format.open_memmap(part, "w+", np.float32, shape=tuple(map(int, shape)))
-        reserve(part)
+        try:
+            reserve(part)
+        except OSError as error:
+            raise OSError(error.errno, "no room for these signals", str(path)) from None
         yield signals
         signals.flush()
         with open(part, "r+b") as file:

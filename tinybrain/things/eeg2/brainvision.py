@@ -189,7 +189,8 @@ def _events(raw, header: Path, behaviour: Path, split: str, check_markers: bool)
         raise ValueError(
             f"{header}: {len(wrong)} of {len(markers)} markers do not fit {behaviour.name}, first "
             f"trial {at + 1}: marker {markers[at]}, image {numbers[at]}, whose marker is "
-            f"{expected[at]}; are they of the same part? check_markers=False takes them as they are"
+            f"{expected[at]}; are they of the same part? check_markers=False (--ignore-markers) "
+            "takes them as they are"
         )
     return Events(onsets, np.where(numbers == 0, TARGET, numbers))
 

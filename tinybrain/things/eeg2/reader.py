@@ -17,6 +17,7 @@ from ..images import image_table, visible
 from ..recording import Recording, check_request
 from ..store_card import CARD
 from .files import MADE_HERE, PRODUCERS, open_file
+from .raw import subject_number
 
 SUBJECT = re.compile(r"(?:sub-?)?0*(\d+)", re.IGNORECASE)
 FILE = {
@@ -89,7 +90,7 @@ class EEG2(Recording):
     ):
         check_request(split, repeats)
         file = find_file(root, subject, split)
-        content = open_file(file, split, root, _number(subject))
+        content = open_file(file, split, root, subject_number(subject))
         _check_shape(file, content.data.shape[2:], shape)
         table = content.images or image_table(root, split, content.data.shape[0])
         super().__init__(content, table, split, repeats)
@@ -100,7 +101,7 @@ class EEG2(Recording):
 
 def find_file(root: str | Path, subject: int | str, split: str) -> Path:
     """The subject's file of this split, or an error that lists what is there."""
-    root, number = Path(root), _number(subject)
+    root, number = Path(root), subject_number(subject)
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: there is no such folder; wanted a THINGS-EEG2 folder")
     inside = [(n, path) for n, folder in _subject_folders(root) for path in visible(folder)]
@@ -122,12 +123,6 @@ def find_file(root: str | Path, subject: int | str, split: str) -> Path:
         f"sub-01; {split} files there: {there}"
         + (f". Of this subject there are {other}" if other else "")
     )
-
-
-def _number(subject: int | str) -> int:
-    if number := SUBJECT.fullmatch(str(subject)):
-        return int(number[1])
-    raise ValueError(f"subject {subject!r}; wanted a number such as 1, or 'sub-01'")
 
 
 def _holds(path: Path, split: str) -> bool:
