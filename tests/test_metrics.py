@@ -1,7 +1,5 @@
-"""Metrics against scipy, scikit-learn and literal loops; ceilings against their closed form."""
+"""Metrics against scipy, scikit-learn and literal loops."""
 
-import dataclasses
-import json
 import math
 
 import numpy as np
@@ -10,14 +8,15 @@ import torch
 from scipy.stats import pearsonr
 from sklearn.metrics import mean_squared_error, r2_score
 
-from tinybrain import metrics
 from tinybrain.metrics import (
     KINDS,
     mse,
-    noise_ceiling,
     pcc,
+    pcc_curves,
     pcc_map,
+    pcc_patterns,
     r2,
+    unit,
     variance_per_sensor,
 )
 
@@ -87,6 +86,64 @@ def test_pcc_map_is_the_correlation_at_each_sensor_and_time_point():
     assert pcc_map(pred, target).mean() == pytest.approx(pcc(pred, target, "image"), abs=1e-12)
 
 
+def test_pcc_patterns_are_the_correlations_of_each_image():
+    pred, target = make(n=9)
+    pred[2], target[4] = 0.1, 0.1
+    each = pcc_patterns(pred, target)
+    for image in {*range(9)} - {2, 4}:
+        expected = pearsonr(pred[image].ravel(), target[image].ravel())[0]
+        assert each[image] == pytest.approx(expected, abs=1e-10)
+    assert np.isnan(each[[2, 4]]).all()
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e4])
+@pytest.mark.parametrize("over", KINDS)
+def test_curves_equal_scipy_on_each_sensor_and_each_time_point_alone(over, offset):
+    pred, target = make(offset=offset)
+    sensors, times = pcc_curves(pred.astype(np.float32), torch.tensor(target), over)
+    target, pred = target - offset, pred.astype(np.float32).astype(float) - offset
+    expected = [scipy_pcc(pred[:, [i]], target[:, [i]], over) for i in range(4)]
+    np.testing.assert_allclose(sensors, expected, rtol=0, atol=1e-10)
+    expected = [scipy_pcc(pred[:, :, [j]], target[:, :, [j]], over) for j in range(5)]
+    np.testing.assert_allclose(times, expected, rtol=0, atol=1e-10)
+
+
+def test_curves_are_means_of_the_map_and_place_the_effect_where_it_is():
+    pred, target = make()
+    sensors, times = pcc_curves(pred, target, "image")
+    np.testing.assert_allclose(sensors, pcc_map(pred, target).mean(1), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(times, pcc_map(pred, target).mean(0), rtol=0, atol=1e-12)
+    rng = np.random.default_rng(0)
+    target, pred = rng.standard_normal((2, 60, 20, 30))
+    pred[:, 3, 7:9] = target[:, 3, 7:9]
+    for over in ("image", "pooled"):
+        sensors, times = pcc_curves(pred, target, over)
+        assert sensors.argmax() == 3 and set(np.argsort(times)[-2:]) == {7, 8}
+
+
+@pytest.mark.parametrize("over", KINDS)
+def test_curves_keep_the_rule_for_constants(over):
+    pred, target = make()
+    pred[:, 1], target[:, 2] = 0.1, 0.1
+    sensors, times = pcc_curves(pred, target, over)
+    assert np.isnan(sensors[[1, 2]]).all() and np.isfinite(sensors[[0, 3]]).all()
+    assert np.isfinite(times).all()
+    pred, target = make()
+    full = pcc_curves(pred, target, "image").times[0]
+    each = pcc_map(pred, target)[:, 0]
+    pred[:, 1] = 0.1
+    assert pcc_curves(pred, target, "image").times[0] == pytest.approx(full - each[1] / 4)
+
+
+def test_products_of_unit_vectors_are_correlations():
+    x, y = np.random.default_rng(0).standard_normal((2, 3, 40)) + 1e5
+    x[1] = 0.1
+    (u, varies), (v, _) = unit(x), unit(y)
+    assert varies.tolist() == [True, False, True] and not u[1].any()
+    expected = [pearsonr(x[i] - 1e5, y[i] - 1e5)[0] for i in (0, 2)]
+    np.testing.assert_allclose((u * v).sum(-1)[[0, 2]], expected, rtol=0, atol=1e-10)
+
+
 def test_the_three_kinds_differ_where_they_should():
     rng = np.random.default_rng(0)
     erp, image = 5 * rng.standard_normal((1, 4, 50)), rng.standard_normal((200, 1, 1))
@@ -136,105 +193,6 @@ def test_tensors_arrays_and_views_give_the_same():
     assert mse(tensors[1].bfloat16(), tensors[1].bfloat16()) == 0
 
 
-# --- ceilings ----------------------------------------------------------------------------------
-
-
-def simulate(n=150, r=8, h=4, w=30, signal=0.5, noise=2.0, seed=0):
-    """Signals of a known variance, and repetitions with noise of a known variance."""
-    rng = np.random.default_rng(seed)
-    truth = math.sqrt(signal) * rng.standard_normal((n, h, w))
-    return truth, truth[:, None] + math.sqrt(noise) * rng.standard_normal((n, r, h, w))
-
-
-@pytest.mark.parametrize("r", [2, 5, 6])
-def test_noise_ceiling_equals_halves_formed_and_correlated_one_by_one(r, monkeypatch):
-    _, repeats = simulate(n=6, r=r, h=3, w=7)
-    monkeypatch.setattr(metrics, "POINTS", 3)  # so that blocks are crossed
-    repeats = repeats + np.linspace(0, 4, 7)  # a mean ERP
-    ceiling = noise_ceiling(repeats, splits=5, seed=3)
-    halves = metrics._random_halves(r, 5, np.random.default_rng(3))
-    first, second = (np.einsum("rs,nrhw->snhw", half, repeats) for half in halves)
-    everything = repeats.mean(1)
-    for kind in KINDS:
-        lower = np.mean([scipy_pcc(a, b, kind) for a, b in zip(first, second, strict=True)])
-        upper = np.mean([scipy_pcc(a, everything, kind) for a in first])
-        assert ceiling.lower[kind] == pytest.approx(lower, abs=1e-10)
-        assert ceiling.upper[kind] == pytest.approx(upper, abs=1e-10)
-    rho = np.mean([pcc_map(a, b) for a, b in zip(first, second, strict=True)], 0)
-    corrected = np.mean(np.sign(rho) * np.sqrt(2 * abs(rho) / (1 + abs(rho))))
-    assert ceiling.corrected["image"] == pytest.approx(corrected, abs=1e-10)
-    rho = ceiling.lower["pooled"]
-    assert ceiling.corrected["pooled"] == pytest.approx(math.sqrt(2 * rho / (1 + rho)), abs=1e-10)
-    noise_variance = repeats.var(1, ddof=1).mean()
-    assert ceiling.noise_variance == pytest.approx(noise_variance, rel=1e-12)
-    assert ceiling.mse == pytest.approx(noise_variance / r, rel=1e-12)
-
-
-@pytest.mark.parametrize("r", [2, 7, 80])
-def test_halves_are_disjoint_equal_and_random(r):
-    first, second = metrics._random_halves(r, 50, np.random.default_rng(0))
-    assert first.shape == second.shape == (r, 50)
-    assert np.allclose(first.sum(0), 1) and np.allclose(second.sum(0), 1)
-    assert ((first > 0).sum(0) == r // 2).all() and ((second > 0).sum(0) == r // 2).all()
-    assert not ((first > 0) & (second > 0)).any()
-    assert len({column.tobytes() for column in first.T > 0}) > min(r, 40) / 2
-    assert ((first > 0) | (second > 0)).any(1).all()
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_ceilings_meet_their_closed_form_within_their_standard_error(kind):
-    signal, noise, r = 0.5, 2.0, 8
-    expected = {
-        "lower": signal / (signal + 2 * noise / r),
-        "upper": math.sqrt((signal + noise / r) / (signal + 2 * noise / r)),
-        "corrected": math.sqrt(signal / (signal + noise / r)),
-        "noise_variance": noise,
-        "mse": noise / r,
-    }
-    runs = [noise_ceiling(simulate(signal=signal, noise=noise, r=r, seed=seed)[1], splits=20)
-            for seed in range(12)]
-    for name, value in expected.items():
-        found = [getattr(run, name) for run in runs]
-        found = np.array([f[kind] if isinstance(f, dict) else f for f in found])
-        error = found.std(ddof=1) / math.sqrt(len(found))
-        # A correlation over m images is itself biased by a fraction of 1/m.
-        assert abs(found.mean() - value) < 4 * error + value / (2 * 150), name
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_perfect_conditional_mean_reaches_the_corrected_ceiling(kind):
-    truth, repeats = simulate(n=200, r=20, h=6, w=40)
-    truth[:, 3:] *= 0  # half of the sensors hold no image information at all
-    repeats[:, :, 3:] = simulate(n=200, r=20, h=3, w=40, signal=0.0, seed=1)[1]
-    erp = np.linspace(-1, 1, 40)
-    ceiling = noise_ceiling(repeats + erp)
-    reached = pcc(truth + erp, (repeats + erp).mean(1), kind)
-    assert ceiling.corrected[kind] == pytest.approx(reached, abs=0.012)
-    assert ceiling.lower[kind] < reached < ceiling.upper[kind]
-    assert mse(truth + erp, (repeats + erp).mean(1)) == pytest.approx(ceiling.mse, rel=0.01)
-
-
-def test_pure_noise_has_a_ceiling_of_zero_across_images():
-    ceiling = noise_ceiling(simulate(signal=0.0, h=10, w=40)[1])
-    assert abs(ceiling.lower["image"]) < 0.01 and abs(ceiling.corrected["image"]) < 0.02
-    assert ceiling.upper["image"] > 0.6, "half and all share their noise"
-
-
-def test_a_dead_sensor_does_not_change_the_ceiling_across_images():
-    repeats = simulate()[1].astype(np.float32)
-    dead = np.concatenate([repeats, np.full_like(repeats[:, :, :1], 0.1)], 2)
-    lower = noise_ceiling(repeats).lower["image"]
-    assert noise_ceiling(dead).lower["image"] == pytest.approx(lower)
-
-
-def test_noise_ceiling_is_reproducible_and_plain():
-    repeats = torch.from_numpy(simulate(n=20)[1])
-    one, other = noise_ceiling(repeats), noise_ceiling(repeats, seed=1)
-    assert one == noise_ceiling(repeats) and one != other
-    assert one.repetitions == 8 and one.splits == 100
-    assert json.loads(json.dumps(dataclasses.asdict(one)))["lower"] == one.lower
-
-
 # --- variance, refusals ------------------------------------------------------------------------
 
 
@@ -254,8 +212,9 @@ NAN = np.where(np.arange(7)[:, None, None] == 3, np.nan, A)
 
 
 @pytest.mark.parametrize("function", [
-    mse, pcc_map, lambda p, t: r2(p, t, B.mean(0)),
+    mse, pcc_map, pcc_patterns, lambda p, t: r2(p, t, B.mean(0)),
     *(lambda p, t, over=over: pcc(p, t, over) for over in KINDS),
+    lambda p, t: pcc_curves(p, t, "image"),
 ])
 def test_wrong_pairs_are_refused(function):
     with pytest.raises(ValueError, match=r"pred \(6, 4, 5\) and target \(7, 4, 5\) differ"):
@@ -273,20 +232,14 @@ def test_wrong_pairs_are_refused(function):
 def test_other_mistakes_are_refused():
     with pytest.raises(ValueError, match=r"over='time': wanted one of \('pattern'"):
         pcc(A, B, "time")
+    with pytest.raises(ValueError, match=r"over='time': wanted one of \('pattern'"):
+        pcc_curves(A, B, "time")
     with pytest.raises(ValueError, match=r"reference \(7,\) |reference of shape \(7,\)"):
         r2(A, B, B[:, 0, 0])
     with pytest.raises(ValueError, match=r"reference \(5, 4\) does not fit target \(7, 4, 5\)"):
         r2(A, B, B[0].T)
     with pytest.raises(ValueError, match="the reference equals the target"):
         r2(A, B, B)
-    with pytest.raises(ValueError, match="repeats of shape .*wanted 4 axes"):
-        noise_ceiling(A)
-    with pytest.raises(ValueError, match="1 repetitions and 100 splits: wanted at least 2 and 1"):
-        noise_ceiling(A[:, None])
-    with pytest.raises(ValueError, match="2 repetitions and 0 splits"):
-        noise_ceiling(np.stack([A, B], 1), splits=0)
-    with pytest.raises(ValueError, match="repeats hold NaN or infinity, first in row 3"):
-        noise_ceiling(np.stack([A, NAN], 1))
     with pytest.raises(ValueError, match="signals of shape .*wanted 3 or 4 axes"):
         variance_per_sensor(A[0])
     with pytest.raises(ValueError, match="signals hold NaN"):

@@ -20,22 +20,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from . import baselines, metrics
+from . import baselines, ceilings, metrics
 from .attention import cross_attention_maps
 from .checkpoint import config_to_dict
 from .denoiser import seeded
 from .encoder import Encoder
 from .files import write_text
+from .paper import PAPER_EEG, PAPER_MEG
 from .parallel import Ranks
 from .pipeline import ImageToBrain
 
-# Tables 1 and 4 of the paper, within subject: by kind and shape the table's number, and subject:
-# (MSE, PCC). The axes of its PCC are not stated.
-PAPER_EEG = {
-    1: (0.178, 0.228), 2: (0.212, 0.191), 3: (0.189, 0.216), 4: (0.225, 0.173), 5: (0.269, 0.139),
-    6: (0.247, 0.159), 7: (0.213, 0.186), 8: (0.200, 0.231), 9: (0.204, 0.140), 10: (0.234, 0.213),
-}  # fmt: skip
-PAPER_MEG = {1: (0.607, 0.128), 2: (0.856, 0.198), 3: (0.964, 0.061), 4: (0.623, 0.099)}
+# Within subject: by kind and shape the table's number, and the table.
 PAPER = {("eeg", (63, 250)): (1, PAPER_EEG), ("meg", (271, 200)): (4, PAPER_MEG)}
 COLUMNS = ("mse", "r2", "pattern", "image", "pooled")
 HEADINGS = ("MSE", "R² vs mean ERP", "PCC pattern", "PCC image", "PCC pooled")
@@ -95,7 +90,7 @@ def evaluate(
         guesses["truth (best possible)"] = truth
     rows = [score(name, guess, target, erp) for name, guess in guesses.items()]
     if test.repeats > 1:
-        ceiling = metrics.noise_ceiling(test.signals, seed=seed)
+        ceiling = ceilings.noise_ceiling(test.signals, seed=seed)
         against = 1 - ceiling.mse / metrics.mse(erp, target)
         rows.append(
             {"name": "noise ceiling", "mse": ceiling.mse, "r2": against, **ceiling.corrected}
