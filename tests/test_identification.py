@@ -158,7 +158,7 @@ def test_intervals_are_the_bootstraps_and_plain():
 
 @pytest.mark.parametrize("n", [11, 12])
 def test_the_median_is_numpys_of_images_drawn_again(n):
-    values = np.random.default_rng(n).integers(1, 9, n) / 2
+    values = np.random.default_rng(n).integers(1, 60, n) / 2
     rng, draws = np.random.default_rng(7), []
     for _ in range(10):
         for times in rng.multinomial(n, np.full(n, 1 / n), 1000):
