@@ -304,6 +304,7 @@ def test_evaluate_gives_every_number_and_keeps_the_seed():
         assert (alone.images, alone.trials) == (N, 2)
     assert numbers["classifier"]["chance"][0] == found.classifier_chance.accuracy.value
     assert len(found.features) == len(found.classifier.weights)
+    assert found.features.count("patterns") == len(PATTERNS)
     same = realism.evaluate(samples, RECORDED, RATE, patterns=PATTERNS, swaps=9, seed=3)
     assert same.numbers() == found.numbers()
     without = realism.evaluate(samples, RECORDED, RATE, band=(5, 30), swaps=1)

@@ -37,6 +37,15 @@ def test_classes_that_do_not_overlap_still_have_a_minimum():
     assert np.abs(gradient).max() < 1e-8 and abs((p - (x[:, 0] > 7)).sum()) < 1e-8
 
 
+def test_where_newton_s_full_steps_run_away_shorter_ones_arrive():
+    rng = np.random.default_rng(127)
+    x = 3 * rng.standard_cauchy((40, 2))
+    y = rng.random(40) < 1 / (1 + np.exp(-x[:, 0]))
+    w, c = logistic(x, y, 1e-3)
+    error = 1 / (1 + np.exp(-(x @ w + c))) - y
+    assert np.abs(x.T @ error + 1e-3 * w).max() < 1e-8 and abs(error.sum()) < 1e-8
+
+
 def test_scores_are_those_of_classifiers_that_have_not_seen_the_image():
     rng, n, k, d = np.random.default_rng(0), 11, 3, 4
     first, second = rng.standard_normal((2, n, k, d)) + np.array([0.5, 0])[:, None, None, None]
@@ -86,6 +95,7 @@ def test_what_is_peculiar_to_an_image_cannot_be_learnt_by_heart():
 
 def test_features_that_tell_nothing():
     same = np.full((6, 2, 3), 0.1)
+    same[..., 1] = 3  # its standard deviation is exactly 0, that of 0.1 is rounding
     found = two_sample(same, same)
     assert found.accuracy == (0.5, 0.5, 0.5) and found.p == 1 and not found.weights.any()
     with pytest.raises(ValueError, match="at least 2 images"):
