@@ -7,13 +7,15 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.test_train import prepared, weights
+from tests.test_train import CONFIG, prepared, weights
 from tinybrain import step, train
+from tinybrain.denoiser import first_weights
 from tinybrain.recipes import PAPER
 
 ROOT = Path(__file__).parents[1]
@@ -37,6 +39,36 @@ def test_rows_in_pieces_give_the_same_step(micro_batch):
     other = steps(parts, y0.double(), context.double(), micro_batch=micro_batch)
     torch.testing.assert_close(weights(parts), weights(whole), rtol=1e-9, atol=1e-12)
     torch.testing.assert_close(one.sums, other.sums, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("changes", [{"dropout": 0.5}, {"context_noise": 0.5}, {}])
+def test_what_is_random_in_a_step_is_a_function_of_seed_and_step(changes):
+    """Whatever torch's own generator was used for; and dropout and noise do change the step."""
+    found = []
+    for more in (changes, changes, {}):
+        model, y0, context, _ = prepared(
+            heldout=0.0, context_noise=more.get("context_noise", 0.0)
+        )
+        model.unet = first_weights(replace(CONFIG, dropout=more.get("dropout", 0.0)), seed=0)
+        torch.manual_seed(len(found))
+        before = torch.get_rng_state()
+        steps(model, y0, context)
+        assert torch.equal(torch.get_rng_state(), before)
+        found.append(weights(model))
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2]) == (not changes)
+
+
+def test_noise_on_the_context_has_the_spread_asked_for():
+    model, y0, context, _ = prepared(heldout=0.0, context_noise=0.3, drop_context=0.0)
+    seen = []
+    model.ddpm.losses = lambda denoiser, y0, context, *draw: seen.append(context) or (
+        denoiser(y0[:, None], draw[0], context).square().mean(dim=(1, 2, 3))
+    )
+    steps(model, y0, context, count=20)
+    rows = torch.cat([context[torch.arange(8) + 8 * (i % 4)] for i in range(20)])
+    noise = torch.cat(seen) - rows
+    assert noise.std() == pytest.approx(0.3, rel=0.1) and noise.mean().abs() < 0.03
 
 
 def test_a_step_without_a_finite_gradient_is_left_out_and_counted():
@@ -87,7 +119,7 @@ def test_a_batch_that_does_not_fit_is_told_one_that_does(tmp_path, monkeypatch, 
 TWO = """
 import hashlib, json, sys
 import torch
-from tests.test_train import prepared, weights
+from tests.test_train import CONFIG, prepared, weights
 from tinybrain import parallel, train
 
 torch.set_num_threads(1)

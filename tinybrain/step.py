@@ -11,8 +11,10 @@ far (Karras et al. 2024, power function profile).
 from __future__ import annotations
 
 import copy
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -21,9 +23,11 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from . import parallel
+from .ddpm import gaussian
 from .denoiser import Denoiser, seeded
 from .parallel import Ranks
 from .recipes import Recipe
+from .speed import Speed, in_tf32, set_recompute
 from .unet import UNet2D
 
 BINS = 10  # of timesteps, for the log
@@ -37,6 +41,7 @@ class State:
     average: UNet2D  # of the weights; the network itself where the recipe keeps no average
     optimizer: torch.optim.Optimizer
     network: nn.Module  # the U-Net, or the wrapper that averages its gradients over ranks
+    denoiser: Denoiser  # the network as it is called
     step: int = 0
     log: list[dict[str, Any]] = field(default_factory=list)
     sums: Tensor | None = None  # (2, BINS) losses and examples of the epoch, exact in float64
@@ -44,8 +49,11 @@ class State:
     worst: Tensor | None = None  # (3,) the last of them: step, its first broken row, its timestep
 
 
-def start(unet: UNet2D, recipe: Recipe, here: Ranks = Ranks(), tokens: int = 1) -> State:
+def start(
+    unet: UNet2D, recipe: Recipe, here: Ranks = Ranks(), tokens: int = 1, speed: Speed = Speed()
+) -> State:
     """The state before the first step; `tokens` are those of the context."""
+    set_recompute(unet, speed.recompute)
     device = next(unet.parameters()).device
     optimizer = torch.optim.AdamW(
         unet.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True
@@ -55,7 +63,7 @@ def start(unet: UNet2D, recipe: Recipe, here: Ranks = Ranks(), tokens: int = 1) 
     if here.size > 1:  # with one token, queries and keys have no gradient: softmax over one is 1
         network = DistributedDataParallel(unet, find_unused_parameters=tokens == 1)
     return State(
-        unet, average, optimizer, network,
+        unet, average, optimizer, network, Denoiser(network, recipe.bf16, speed),
         sums=torch.zeros(2, BINS, dtype=torch.float64, device=device),
         skipped=torch.zeros((), device=device), worst=torch.full((3,), -1.0, device=device),
     )  # fmt: skip
@@ -74,18 +82,22 @@ def train_step(
         y0, generator=seeded(recipe.seed, 2, state.step), drop_context=recipe.drop_context,
         stratified=recipe.stratified,
     )
+    if recipe.context_noise:
+        noise = gaussian(context.shape, seeded(recipe.seed, 4, state.step), like=context)
+        context = context + recipe.context_noise * noise
     mine = parallel.share(range(len(rows)), here)
     weight = here.size / len(rows) if mine else 0.0  # DDP takes the mean over ranks
     mine = mine or range(1)  # ranks wait for each other: one without rows looks at another's
     size = micro_batch or len(mine)
-    denoiser = Denoiser(state.network, recipe.bf16)
     state.optimizer.zero_grad()
     for first in range(mine.start, mine.stop, size):
         at = slice(first, min(first + size, mine.stop))
-        last = at.stop == mine.stop  # with it the gradients travel
-        with nullcontext() if last or here.size == 1 else state.network.no_sync():
+        travels = at.stop == mine.stop or here.size == 1  # the gradient: with the last piece
+        quiet = nullcontext() if travels else state.network.no_sync()
+        precise = in_tf32(y0.device, state.denoiser.speed.tf32)
+        with quiet, precise, dropout_seeded(state.unet, recipe.seed, 5, state.step, first):
             drawn = (part[at] for part in draw)
-            losses = ddpm.losses(denoiser, y0[at], context[at], *drawn)              # (b,)
+            losses = ddpm.losses(state.denoiser, y0[at], context[at], *drawn)        # (b,)
             (losses.sum() * weight).backward()
         if weight:
             note(state, ddpm.steps, losses.detach(), rows[at], draw.t[at])
@@ -94,6 +106,18 @@ def train_step(
     state.step += 1
     if recipe.ema_width:
         update_average(state.average, state.unet, state.step, recipe.ema_width)
+
+
+@contextmanager
+def dropout_seeded(unet: UNet2D, *key: int) -> Iterator[None]:
+    """Dropout draws from torch's own generators, piece by piece: a function of a key here, too."""
+    if not unet.config.dropout:
+        yield
+        return
+    device = next(unet.parameters()).device
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seeded(*key).initial_seed())
+        yield
 
 
 def note(state: State, steps: int, losses: Tensor, rows: Tensor, t: Tensor) -> None:
@@ -153,6 +177,7 @@ def update_average(average: UNet2D, unet: UNet2D, step: int, width: float) -> No
     torch._foreach_lerp_(list(average.parameters()), list(unet.parameters()), 1 - beta)
 
 
+@cache
 def exponent(width: float) -> float:
     """gamma of a window of this relative width: (gamma+1) / ((gamma+2)^2 (gamma+3)) = width^2."""
     if not 0 < width < 0.28:
