@@ -13,8 +13,8 @@
 
 The two take turns, so that whatever else the machine does falls on both; ratios of medians are the
 result, above 1 where tinybrain is faster or smaller. Memory is the peak of a process of its own,
-beyond the weights (resident memory on a CPU, the allocator's on a GPU): for a training step also the
-gradient, AdamW's moments and the average of the weights. Needs diffusers.
+beyond the weights (resident memory on a CPU, the allocator's on a GPU): for a training step also
+the gradient, AdamW's moments and the average of the weights. Needs diffusers.
 """
 
 from __future__ import annotations
@@ -165,7 +165,8 @@ def build(args: argparse.Namespace, device: torch.device) -> dict[str, Side]:
         cross_attention_dim=768,
     )
     ours = unet_from_diffusers(theirs.state_dict(), UNetConfig(channels=tuple(args.channels)))
-    return {"tinybrain": Tinybrain(ours, args, device), "diffusers": Diffusers(theirs, args, device)}
+    sides = Tinybrain(ours, args, device), Diffusers(theirs, args, device)
+    return dict(zip(NAMES, sides))
 
 
 # -------------------------------------------------------------------------------------------------

@@ -181,6 +181,7 @@ def micro_batch(jobs: Jobs) -> Rows:
         train_step(
             state, jobs.recipe, jobs.ddpm, jobs.y0, jobs.context, rows, micro_batch=size
         )
+        state.optimizer.zero_grad()  # its memory is the job's
         jobs.done()
 
     yield "training step, 1 row at a time", partial(step, None), partial(step, 1), True

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.test_train import CONFIG, prepared, weights
 from tinybrain import step, train
 from tinybrain.denoiser import first_weights
-from tinybrain.recipes import PAPER
+from tinybrain.recipes import PAPER, TINYBRAIN
 
 ROOT = Path(__file__).parents[1]
 
@@ -86,6 +87,25 @@ def test_a_step_without_a_finite_gradient_is_left_out_and_counted():
     assert torch.isfinite(state.sums).all() and state.sums[1].sum() == 15
     step.train_step(state, model.recipe, model.ddpm, y0, context, torch.arange(16, 24))
     assert not torch.equal(weights(model), before) and int(state.skipped) == 1
+
+
+class Asked(TorchDispatchMode):
+    """Names what makes the host wait for the device: a value of a tensor as a number."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = function.overloadpacket.__name__
+        assert name not in ("_local_scalar_dense", "nonzero", "is_nonzero", "equal"), name
+        indices = args[1] if name in ("index", "index_put", "index_put_") else ()
+        assert all(i is None or i.dtype != torch.bool for i in indices), "a mask is counted"
+        return function(*args, **kwargs or {})
+
+
+@pytest.mark.parametrize("micro_batch", [None, 3])
+@pytest.mark.parametrize("base", [PAPER, TINYBRAIN])
+def test_a_step_asks_nothing_of_the_device(base, micro_batch):
+    model, y0, context, _ = prepared(base, heldout=0.0)
+    with Asked():
+        steps(model, y0, context, micro_batch=micro_batch)
 
 
 def test_a_run_that_no_longer_learns_stops_and_names_the_row(tmp_path):

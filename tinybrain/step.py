@@ -31,6 +31,8 @@ from .speed import Speed, in_tf32, set_recompute
 from .unet import UNet2D
 
 BINS = 10  # of timesteps, for the log
+# of torch's allocator, of C++, of oneDNN (which says no more)
+NO_MEMORY = ("can't allocate memory", "std::bad_alloc", "could not create a primitive")
 
 
 @dataclass
@@ -121,13 +123,16 @@ def dropout_seeded(unet: UNet2D, *key: int) -> Iterator[None]:
 
 
 def note(state: State, steps: int, losses: Tensor, rows: Tensor, t: Tensor) -> None:
-    """Add losses (b,) to their bins of timesteps, and remember the first that is not finite."""
+    """Add losses (b,) to their bins of timesteps, and remember the first that is not finite.
+
+    `take` where an index would do: the host reads an index that is a tensor.
+    """
     fine = torch.isfinite(losses)
     bins = t * BINS // steps
     state.sums[0].index_add_(0, bins, losses.where(fine, 0).double())
     state.sums[1].index_add_(0, bins, fine.double())
     first = (~fine).float().argmax()
-    here = torch.stack([torch.full_like(t[0], state.step), rows[first], t[first]])
+    here = torch.stack([torch.full_like(t[0], state.step), rows.take(first), t.take(first)])
     state.worst = here.to(state.worst).where(~fine.all(), state.worst)
 
 
@@ -140,9 +145,10 @@ def leave_out(state: State) -> None:
     state.skipped += bad
 
 
-def is_out_of_memory(error: RuntimeError) -> bool:
+def is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
     """Whether torch ran out of memory: on a GPU, or on the CPU, where only the words say so."""
-    return isinstance(error, torch.cuda.OutOfMemoryError) or "can't allocate memory" in str(error)
+    known = isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError))
+    return known or any(words in str(error) for words in NO_MEMORY)
 
 
 def rows_that_fit(
@@ -158,7 +164,7 @@ def rows_that_fit(
             draw = ddpm.draw(y0[:tried], generator=seeded(recipe.seed, 3))
             denoiser = Denoiser(state.unet, recipe.bf16)
             ddpm.losses(denoiser, y0[:tried], context[:tried], *draw).sum().backward()
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             continue

@@ -11,8 +11,8 @@ falling while the network memorises.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
@@ -203,7 +203,7 @@ def take_step(run: Run, batch: Tensor) -> None:
         train_step(run.state, *data, batch, run.here, run.micro_batch)
         return
     except (RuntimeError, MemoryError) as error:
-        if not isinstance(error, MemoryError) and not is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         cause = error.with_traceback(None)  # whose frames hold what did not fit
     tried = run.micro_batch or -(-len(batch) // run.here.size)
@@ -257,28 +257,13 @@ def finish_epoch(run: Run, shown: Bar, watch: Callable[[list[dict]], object]) ->
     if kept:
         model.card["epoch"] = row["epoch"]
     if run.here.first:
-        with told_how_to_continue(run.folder):
+        with run_folder.told_how_to_continue(run.folder):
             if kept:
                 model.save(run.folder / "model.pt")
             write_text(run.folder / "log.csv", logs.to_csv(state.log))
             shown.say(f"{logs.describe(row)}, {shown.left()} left")
             watch(state.log)
     model.unet = trained
-
-
-@contextmanager
-def told_how_to_continue(folder: Path) -> Iterator[None]:
-    """A disk that fills up at the end of an epoch costs that epoch; the message says so."""
-    try:
-        yield
-    except OSError as error:
-        last = next(iter(run_folder.states(folder).values()), None)
-        raise OSError(
-            error.errno,
-            f"{error.filename or folder} could not be written ({error.strerror or error}); "
-            f"{f'{last.name} stands' if last else 'there is no earlier state'}. Make room or make "
-            "the folder writable, and run again to continue",
-        ) from error
 
 
 def finished(log: list[dict[str, Any]], recipe: Recipe) -> bool:
