@@ -74,6 +74,7 @@ def arguments(description: str, data: str) -> argparse.ArgumentParser:
                      "spare memory; results do not depend on it, but for rounding")
     how.add_argument("--recompute", action="store_true", help="spare memory: compute the blocks of "
                      "the network twice instead of remembering them")
+    how.add_argument("--no-tf32", action="store_true", help="products in full float32 on a GPU")
     how.add_argument("--compile", action="store_true", help="torch.compile the network: minutes at "
                      "first, faster steps then")
     how.add_argument("--lr", type=float)
@@ -150,7 +151,7 @@ def learn(
 
     log = fit(
         model, y0, context["train"], folder, heldout=aside, micro_batch=args.micro_batch,
-        speed=Speed(compile=args.compile, recompute=args.recompute),
+        speed=Speed(args.compile, args.recompute, tf32=not args.no_tf32),
         restart=args.restart, force=args.force, watch=watch,
     )
     watch(log)
