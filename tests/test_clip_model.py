@@ -193,7 +193,7 @@ def test_random_weights_have_clip_s_spreads():
     residual = (2 * layers * width) ** -0.5
     wanted = {
         "conv1.weight": (3 * 3 * 14 * 14) ** -0.5,
-        "positional_embedding": width**-0.5,
+        "positional_embedding": 4 * width**-0.5,
         "visual.proj": width**-0.5,
         "in_proj_weight": width**-0.5,
         "out_proj.weight": residual,

@@ -89,7 +89,7 @@ def test_scaling_is_inverted_exactly():
 def test_the_paper_s_recipe_models_the_bare_signal():
     model, y0, _, _ = prepared(PAPER, heldout=0.0)
     assert torch.equal(y0, torch.from_numpy(recording()[0].signals))
-    assert model.ridge is None
+    assert model.encoding is None
     context = torch.randn(2, 1, 12)
     assert torch.equal(model.condition(context), context)
 
@@ -141,7 +141,7 @@ def test_saved_and_loaded_is_the_same_model(tmp_path):
     model.card = {"epoch": 3, "note": "kept"}
     again = ImageToBrain.load(model.save(tmp_path / "model.pt"))
     for field in dataclasses.fields(model):
-        if field.name not in ("unet", "ridge", "times") and not field.name.startswith(
+        if field.name not in ("unet", "encoding", "times") and not field.name.startswith(
             ("offset", "sc", "con")
         ):
             assert getattr(again, field.name) == getattr(model, field.name), field.name

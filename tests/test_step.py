@@ -7,14 +7,17 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from tests.test_train import prepared, weights
+from tests.test_train import CONFIG, prepared, weights
 from tinybrain import step, train
-from tinybrain.recipes import PAPER
+from tinybrain.denoiser import first_weights
+from tinybrain.recipes import PAPER, TINYBRAIN
 
 ROOT = Path(__file__).parents[1]
 
@@ -39,6 +42,36 @@ def test_rows_in_pieces_give_the_same_step(micro_batch):
     torch.testing.assert_close(one.sums, other.sums, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("changes", [{"dropout": 0.5}, {"context_noise": 0.5}, {}])
+def test_what_is_random_in_a_step_is_a_function_of_seed_and_step(changes):
+    """Whatever torch's own generator was used for; and dropout and noise do change the step."""
+    found = []
+    for more in (changes, changes, {}):
+        model, y0, context, _ = prepared(
+            heldout=0.0, context_noise=more.get("context_noise", 0.0)
+        )
+        model.unet = first_weights(replace(CONFIG, dropout=more.get("dropout", 0.0)), seed=0)
+        torch.manual_seed(len(found))
+        before = torch.get_rng_state()
+        steps(model, y0, context)
+        assert torch.equal(torch.get_rng_state(), before)
+        found.append(weights(model))
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2]) == (not changes)
+
+
+def test_noise_on_the_context_has_the_spread_asked_for():
+    model, y0, context, _ = prepared(heldout=0.0, context_noise=0.3, drop_context=0.0)
+    seen = []
+    model.ddpm.losses = lambda denoiser, y0, context, *draw: seen.append(context) or (
+        denoiser(y0[:, None], draw[0], context).square().mean(dim=(1, 2, 3))
+    )
+    steps(model, y0, context, count=20)
+    rows = torch.cat([context[torch.arange(8) + 8 * (i % 4)] for i in range(20)])
+    noise = torch.cat(seen) - rows
+    assert noise.std() == pytest.approx(0.3, rel=0.1) and noise.mean().abs() < 0.03
+
+
 def test_a_step_without_a_finite_gradient_is_left_out_and_counted():
     model, y0, context, _ = prepared(PAPER, heldout=0.0)
     y0 = y0.clone()
@@ -54,6 +87,25 @@ def test_a_step_without_a_finite_gradient_is_left_out_and_counted():
     assert torch.isfinite(state.sums).all() and state.sums[1].sum() == 15
     step.train_step(state, model.recipe, model.ddpm, y0, context, torch.arange(16, 24))
     assert not torch.equal(weights(model), before) and int(state.skipped) == 1
+
+
+class Asked(TorchDispatchMode):
+    """Names what makes the host wait for the device: a value of a tensor as a number."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = function.overloadpacket.__name__
+        assert name not in ("_local_scalar_dense", "nonzero", "is_nonzero", "equal"), name
+        indices = args[1] if name in ("index", "index_put", "index_put_") else ()
+        assert all(i is None or i.dtype != torch.bool for i in indices), "a mask is counted"
+        return function(*args, **kwargs or {})
+
+
+@pytest.mark.parametrize("micro_batch", [None, 3])
+@pytest.mark.parametrize("base", [PAPER, TINYBRAIN])
+def test_a_step_asks_nothing_of_the_device(base, micro_batch):
+    model, y0, context, _ = prepared(base, heldout=0.0)
+    with Asked():
+        steps(model, y0, context, micro_batch=micro_batch)
 
 
 def test_a_run_that_no_longer_learns_stops_and_names_the_row(tmp_path):
@@ -87,7 +139,7 @@ def test_a_batch_that_does_not_fit_is_told_one_that_does(tmp_path, monkeypatch, 
 TWO = """
 import hashlib, json, sys
 import torch
-from tests.test_train import prepared, weights
+from tests.test_train import CONFIG, prepared, weights
 from tinybrain import parallel, train
 
 torch.set_num_threads(1)

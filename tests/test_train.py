@@ -5,15 +5,18 @@ import dataclasses
 import os
 import signal
 import types
+import weakref
 
 import numpy as np
 import pytest
 import torch
 
+from tinybrain import log as logs
 from tinybrain import run_folder, step, train
 from tinybrain.baselines import fit_ridge
 from tinybrain.denoiser import seeded
 from tinybrain.encoder import Encoder
+from tinybrain.heldout import heldout_mse, heldout_references, hold_out
 from tinybrain.pipeline import ImageToBrain
 from tinybrain.recipes import PAPER, TINYBRAIN
 from tinybrain.unet import UNetConfig
@@ -43,30 +46,35 @@ def prepared(base=TINYBRAIN, **changes):
     model, y0 = ImageToBrain.prepare(
         recipe, CONFIG, data, context, Encoder("features", source="test")
     )
-    return model, y0, context, train.hold_out(data.concepts, recipe.heldout, recipe.seed)
+    return model, y0, context, hold_out(data.concepts, recipe.heldout, recipe.seed)
 
 
 def weights(model):
     return torch.cat([p.detach().flatten() for p in model.unet.parameters()])
 
 
+def repeatable(log):
+    """The log without what the machine and its load have to say."""
+    return [{key: row[key] for key in row if key not in logs.MACHINE} for row in log]
+
+
 def test_concepts_are_held_out_whole():
     concepts = tuple(f"{i // 10:05d}_x" for i in range(200))
-    aside = train.hold_out(concepts, 0.25, seed=3)
+    aside = hold_out(concepts, 0.25, seed=3)
     learned = set(range(200)) - set(aside.tolist())
     assert not {concepts[i] for i in learned} & {concepts[i] for i in aside}
     assert len({concepts[i] for i in aside}) == 5
-    assert not torch.equal(aside, train.hold_out(concepts, 0.25, seed=4))
-    assert train.hold_out(concepts, 0.0, seed=0) is None
+    assert not torch.equal(aside, hold_out(concepts, 0.25, seed=4))
+    assert hold_out(concepts, 0.0, seed=0) is None
     with pytest.raises(ValueError, match="leaves none of 1 concepts"):
-        train.hold_out(("a",) * 5, 0.5, seed=0)
+        hold_out(("a",) * 5, 0.5, seed=0)
 
 
 def test_images_are_held_out_one_by_one_where_asked():
     concepts = tuple(f"{i // 10:05d}_x" for i in range(200))
-    aside = train.hold_out(concepts, 0.05, seed=3, validation="image")
+    aside = hold_out(concepts, 0.05, seed=3, validation="image")
     assert len(set(aside.tolist())) == 10 and len({concepts[i] for i in aside}) > 1
-    again = train.hold_out(concepts, 0.05, seed=3, validation="image")
+    again = hold_out(concepts, 0.05, seed=3, validation="image")
     assert torch.equal(aside, again)
     with pytest.raises(ValueError, match="validation 'person' is not in"):
         dataclasses.replace(PAPER, validation="person")
@@ -172,8 +180,7 @@ def test_interrupted_and_continued_is_as_uninterrupted(tmp_path, monkeypatch, ba
             p.zero_()  # so that the weights can come from the file only
     again = train.fit(fresh, *data, tmp_path / "parts", heldout=heldout, progress=False)
     assert torch.equal(weights(fresh), weights(whole))
-    drop = lambda rows: [{k: v for k, v in row.items() if k != "seconds"} for row in rows]  # noqa: E731
-    assert drop(again) == drop(log)
+    assert repeatable(again) == repeatable(log)
     assert signal.getsignal(signal.SIGINT) is handler
 
 
@@ -196,7 +203,7 @@ def test_the_best_epoch_on_held_out_concepts_is_kept(tmp_path, monkeypatch):
 def test_the_held_out_error_is_that_of_the_mean_in_signal_units():
     model, y0, context, aside = prepared()
     torch.nn.init.normal_(model.unet.conv_out.weight, generator=seeded(9))
-    found = train.heldout_mse(model, y0[aside], model.condition(context[aside]), batch_size=3)
+    found = heldout_mse(model, y0[aside], model.condition(context[aside]), batch_size=3)
     data = torch.from_numpy(recording()[0].signals)
     left_out = data - model.offset[:, None] - model.scale[:, None] * y0  # ridge without the image
     guess = torch.from_numpy(model.mean(context[aside], draws=4).data[:, 0])
@@ -206,7 +213,7 @@ def test_the_held_out_error_is_that_of_the_mean_in_signal_units():
 
 def test_an_epoch_as_good_as_the_best_is_kept_for_its_samples():
     def kept(*errors):
-        return train.kept_epoch([{"epoch": i, "heldout_mse": e} for i, e in enumerate(errors, 1)])
+        return logs.kept_epoch([{"epoch": i, "heldout_mse": e} for i, e in enumerate(errors, 1)])
 
     assert kept(0.5, 0.4, 0.45) == 2
     assert kept(0.5, 0.4, 0.4003, 0.401) == 3
@@ -218,7 +225,7 @@ def test_log_file(tmp_path):
     model, y0, context, heldout = prepared(epochs=2)
     log = train.fit(model, y0, context, tmp_path, heldout=heldout, progress=False)
     lines = (tmp_path / "log.csv").read_text().splitlines()
-    assert lines[0].split(",") == list(train.COLUMNS)
+    assert lines[0].split(",") == list(logs.COLUMNS)
     assert len(lines) == 3
     assert float(lines[2].split(",")[2]) == log[1]["loss"]
 
@@ -279,6 +286,38 @@ def test_restart_trains_anew(tmp_path):
     assert len(log) == 2
 
 
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("can't allocate memory: you tried")])
+def test_what_did_not_fit_is_let_go_before_fewer_rows_are_tried(tmp_path, monkeypatch, error):
+    """An error holds the frames that it came through, and they hold their tensors."""
+    held = []
+
+    def step(*_):
+        large = torch.zeros(8)
+        held.append(weakref.ref(large))
+        raise error
+
+    def rows_that_fit(*_):
+        assert held[0]() is None
+        return 3
+
+    monkeypatch.setattr(train, "train_step", step)
+    monkeypatch.setattr(train, "rows_that_fit", rows_that_fit)
+    model, y0, context, _ = prepared(heldout=0.0)
+    with pytest.raises(MemoryError, match="8 rows at a time on cpu; 3 fit: --micro-batch 3"):
+        train.fit(model, y0, context, tmp_path, progress=False)
+
+
+def test_held_out_rows_that_are_not_finite_are_named(tmp_path):
+    """No epoch would be better than another."""
+    model, y0, context, aside = prepared()
+    for name, values in (("target", y0), ("context", context)):
+        whole = values.clone()
+        values[aside[3]] = torch.nan
+        with pytest.raises(ValueError, match=f"the {name} of training row {aside[3]}, which is h"):
+            train.fit(model, y0, context, tmp_path, heldout=aside, progress=False)
+        values.copy_(whole)
+
+
 def test_first_weights_are_a_function_of_the_seed():
     before = torch.get_rng_state()
     one, same, other = prepared(), prepared(), prepared(seed=1)
@@ -290,7 +329,7 @@ def test_first_weights_are_a_function_of_the_seed():
 def test_references_are_the_mean_erp_and_leave_one_out_ridge():
     model, y0, context, aside = prepared()
     signals = recording()[0].signals
-    found = train.heldout_references(model, signals, y0, aside)
+    found = heldout_references(model, signals, y0, aside)
     data = torch.from_numpy(signals)
     rest = torch.tensor([i for i in range(len(data)) if i not in aside.tolist()])
     wanted = (data[rest].mean(0) - data[aside]).square().mean().item()

@@ -22,7 +22,7 @@ import torch
 
 from .files import write_atomically
 
-FORMAT, VERSION = "tinybrain checkpoint", 2
+FORMAT, VERSION = "tinybrain checkpoint", 3
 MARK = b"\nsha256 "
 LINE = len(MARK) + 64 + 1  # bytes, with a newline at the end
 Config = TypeVar("Config")

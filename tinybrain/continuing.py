@@ -6,9 +6,11 @@ not been interrupted, on any number of ranks.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from . import checkpoint, parallel, run_folder
@@ -35,12 +37,12 @@ def run_identity(model: ImageToBrain, y0: Tensor, context: Tensor) -> dict[str, 
         "data": {
             "shape": list(y0.shape),
             "sensors": list(model.sensors),
-            "sum": float(y0.double().abs().sum()),
+            "sum": float(y0.abs().sum(dtype=torch.float64)),
         },
         "context": {
             "encoder": checkpoint.config_to_dict(model.encoder),
             "shape": list(context.shape),
-            "sum": float(context.double().abs().sum()),
+            "sum": float(context.abs().sum(dtype=torch.float64)),
         },
     }
 
@@ -90,5 +92,7 @@ def resume(
 
 
 def same(a: Any, b: Any) -> bool:
-    """Equal, floats up to what another thread count may change in a sum."""
-    return abs(a - b) <= 1e-6 * abs(a) if isinstance(a, float) and isinstance(b, float) else a == b
+    """Equal, floats up to what another thread count may change in a sum; NaN to NaN."""
+    if isinstance(a, float) and isinstance(b, float):
+        return math.isclose(a, b, rel_tol=1e-6) or (math.isnan(a) and math.isnan(b))
+    return a == b

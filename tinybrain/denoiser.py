@@ -1,12 +1,13 @@
-"""The U-Net as a run needs it: drawn from a seed, called in bf16 where asked, fed seeded noise."""
+"""The U-Net as a run needs it: drawn from a seed, called fast where asked, fed seeded noise."""
 
 from __future__ import annotations
 
 import hashlib
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
+from .speed import Speed, check_compiler, in_tf32
 from .unet import Memory, UNet2D, UNetConfig
 
 
@@ -24,18 +25,28 @@ def first_weights(config: UNetConfig, seed: int) -> UNet2D:
 
 
 class Denoiser:
-    """A U-Net as the samplers and the loss want it: callable, in bf16 where asked and possible."""
+    """A U-Net as the samplers and the loss want it: callable, in bf16 where asked and possible.
 
-    def __init__(self, unet: UNet2D, bf16: bool = False):
-        self.unet = unet
-        device = next(unet.parameters()).device
-        able = device.type == "cuda" and torch.cuda.is_bf16_supported()
-        self.precision = torch.autocast(device.type, torch.bfloat16, enabled=bf16 and able)
+    Compiled, it is a program for one number of rows: the most it has been called with. Fewer, as at
+    the end of an epoch, go through the network as it is: a program of their own takes minutes.
+    """
+
+    def __init__(self, unet: nn.Module, bf16: bool = False, speed: Speed = Speed()):
+        self.unet, self.speed = unet, speed
+        self.device = next(unet.parameters()).device
+        able = self.device.type == "cuda" and torch.cuda.is_bf16_supported()
+        self.precision = torch.autocast(self.device.type, torch.bfloat16, enabled=bf16 and able)
+        self.program, self.rows = unet, 0
+        if speed.compile:
+            check_compiler(self.device)
+            self.program = torch.compile(unet, dynamic=False)
 
     def encode_context(self, context: Tensor) -> Memory:
-        with self.precision:
+        with self.precision, in_tf32(self.device, self.speed.tf32):
             return self.unet.encode_context(context)
 
     def __call__(self, y_t: Tensor, t: Tensor, context: Tensor | Memory) -> Tensor:
-        with self.precision:
-            return self.unet(y_t, t, context)
+        self.rows = max(self.rows, len(y_t))
+        network = self.program if len(y_t) == self.rows else self.unet
+        with self.precision, in_tf32(self.device, self.speed.tf32):
+            return network(y_t, t, context)

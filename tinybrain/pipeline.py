@@ -1,7 +1,7 @@
 """Figure 2 as one object: an image goes in, brain signals come out.
 
     context = CLIP(image)                                                     Section 3.2
-    base    = ridge(context), or 0                                            beyond the paper
+    base    = ridge on the context and its products, or 0                     beyond the paper
     y_0     ~ reverse process of the U-Net, given the standardised context    Section 3.5
     signal  = base + offset + scale * y_0                        offset and scale per sensor
 
@@ -21,10 +21,10 @@ from einops import rearrange
 from torch import Tensor
 
 from . import checkpoint, parallel, samplers
-from .baselines import Ridge, fit_ridge
 from .clip.model import CLIP
 from .denoiser import Denoiser, first_weights, seeded
 from .encoder import Encoder
+from .encoding import EncodingModel, fit_encoding
 from .parallel import Ranks
 from .recipes import Recipe
 from .signals import BrainSignals
@@ -36,14 +36,14 @@ Captions = str | Sequence[str] | None
 
 @dataclass
 class ImageToBrain:
-    """CLIP, U-Net, diffusion process, ridge and scaling: all that turns images into signals.
+    """CLIP, U-Net, diffusion process, encoding model, scaling: all that turns images to signals.
 
     Made by `ImageToBrain.prepare` (untrained) or `ImageToBrain.load`.
     """
 
     recipe: Recipe
     unet: UNet2D
-    ridge: Ridge | None
+    encoding: EncodingModel | None  # what the network adds to
     offset: Tensor  # (h,) of the network's target, signal units
     scale: Tensor  # (h,)
     context_mean: Tensor  # (d,)
@@ -80,8 +80,8 @@ class ImageToBrain:
         -------
         model : ImageToBrain
         y0 : Tensor (n, h, w)
-            Targets of the diffusion process. With `residual`, the ridge prediction taken off each
-            image is the one fitted without that image's concept.
+            Targets of the diffusion process. With `residual`, the prediction taken off each image
+            is the one fitted without that image's concept.
 
         Raises
         ------
@@ -94,10 +94,10 @@ class ImageToBrain:
                 "'image+text' it would not hear the words: use 'cross_attention'"
             )
         signals = torch.from_numpy(recording.signals)                          # (n, h, w)
-        ridge, base = None, torch.zeros(1)
+        encoding, base = None, torch.zeros(1)
         if recipe.residual:
-            ridge, base = fit_ridge(
-                encoder.pooled(context), signals, groups=recording.concepts
+            encoding, base = fit_encoding(
+                encoder.pooled(context), signals, recording.concepts, components=recipe.products
             )
         y0 = signals - base
         offset, scale = torch.zeros(y0.shape[1]), torch.ones(y0.shape[1])
@@ -108,7 +108,7 @@ class ImageToBrain:
             spread = spread.clamp(min=1e-6 * float(spread.max()))  # a constant feature stays small
         unet = first_weights(config, recipe.seed)
         model = cls(
-            recipe, unet, ridge, offset, scale, mean, spread, tuple(recording.sensors),
+            recipe, unet, encoding, offset, scale, mean, spread, tuple(recording.sensors),
             np.asarray(recording.times), recording.kind, recording.unit, encoder, card={},
         )
         return model, (y0 - offset[:, None]) / scale[:, None]
@@ -171,10 +171,10 @@ class ImageToBrain:
         return context
 
     def base(self, context: Tensor) -> Tensor:
-        """What the network adds to: the ridge prediction, or zero. (n, h, w), signal units."""
-        if self.ridge is None:
+        """What the network adds to: the encoding model's prediction, or zero. (n, h, w)."""
+        if self.encoding is None:
             return torch.zeros(len(context), *self.shape)
-        return self.ridge.predict(self.encoder.pooled(context))
+        return self.encoding.predict(self.encoder.pooled(context))
 
     def condition(self, context: Tensor) -> Tensor:
         """The context as the network sees it (n, l, d), on its device."""
@@ -307,7 +307,7 @@ class ImageToBrain:
             "kind": self.kind,
             "unit": self.unit,
             "encoder": asdict(self.encoder),
-            "ridge": self.ridge.state() if self.ridge else None,
+            "encoding": self.encoding.state() if self.encoding else None,
             **{name: getattr(self, name).clone() for name in SCALING},
             "unet": self.unet.state_dict(),
         }
@@ -328,7 +328,7 @@ class ImageToBrain:
         model = cls(
             recipe=checkpoint.config_from_dict(Recipe, content["recipe"]),
             unet=unet,
-            ridge=Ridge.from_state(content["ridge"]) if content["ridge"] else None,
+            encoding=content["encoding"] and EncodingModel.from_state(content["encoding"]),
             **{name: content[name] for name in SCALING},
             sensors=tuple(content["sensors"]),
             times=np.array(content["times"]),

@@ -5,8 +5,9 @@
 - v-prediction on a schedule with zero terminal SNR (Salimans & Ho 2022; Lin et al. 2023): at the
   last timestep the network is asked for the signal given nothing but the image, so the diffusion
   model contains the regressor E[y0 | image], one evaluation away;
-- residual diffusion (Mardani et al. 2023): the U-Net models what ridge regression leaves over. On
-  training images that is the residual of a fit without their concept: the size new images show;
+- residual diffusion (Mardani et al. 2023): the U-Net models what a closed-form encoding model
+  leaves over, ridge on the features and the products of their leading components (`encoding.py`).
+  On training images that is the residual of a fit without their concept: the size new images show;
 - signals standardised per sensor, context per feature, so that neither optimiser nor noise
   schedule depends on units;
 - an average of the weights (Karras et al. 2024), timesteps spread evenly over each batch (Kingma
@@ -35,7 +36,8 @@ class Recipe:
     timesteps: int = 1000  # T
     zero_terminal_snr: bool = False
     # what the network models
-    residual: bool = False  # signal minus ridge prediction, else the signal itself
+    residual: bool = False  # signal minus the encoding model's prediction, else the signal itself
+    products: int = 0  # components of the context whose products that model may use; 0: ridge
     standardise: bool = False  # signals per sensor, context per feature
     # optimisation
     epochs: int = 50
@@ -44,6 +46,7 @@ class Recipe:
     weight_decay: float = 1e-5
     stratified: bool = False  # timesteps spread evenly over each batch
     drop_context: float = 0.0  # share of examples that see the null context
+    context_noise: float = 0.0  # standard deviation of noise on the context, while learning
     ema_width: float = 0.0  # width of the weight average as a share of the run so far; 0: none
     bf16: bool = False  # where the device has it
     # choosing among the epochs
@@ -60,7 +63,8 @@ class Recipe:
             raise ValueError(f"Recipe: schedule {self.schedule!r} is not in {sorted(SCHEDULES)}")
         if self.validation not in VALIDATIONS:
             raise ValueError(f"Recipe: validation {self.validation!r} is not in {VALIDATIONS}")
-        for name, low in (("epochs", 1), ("batch_size", 1), ("timesteps", 1), ("patience", 0)):
+        for name, low in (("epochs", 1), ("batch_size", 1), ("timesteps", 1), ("patience", 0),
+                          ("products", 0)):
             if getattr(self, name) < low:
                 raise ValueError(f"Recipe: {name} is {getattr(self, name)}; wanted {low} or more")
         if not 1 <= self.sampling_steps <= self.timesteps:
@@ -90,6 +94,7 @@ TINYBRAIN = Recipe(
     prediction="v",
     zero_terminal_snr=True,
     residual=True,
+    products=30,
     standardise=True,
     stratified=True,
     drop_context=0.1,

@@ -76,10 +76,12 @@ def evaluate(
     samples = model.generate(
         context_test, trials, seed=seed, here=here, progress=progress and here.first
     ).data
+    added = model.encoding.name if model.encoding else "ridge"  # what the network adds to
     guesses = {
         "zero": np.zeros_like(target),
         "mean ERP": erp,
         "ridge": ridge.predict(pooled(context_test)).numpy(),
+        **({added: model.base(context_test).numpy()} if added != "ridge" else {}),
         "one sample": samples[:, 0],
         **({f"mean of {trials} samples": samples.mean(axis=1)} if trials > 1 else {}),
         "conditional mean": None,

@@ -51,22 +51,30 @@ def save_state(
         If it could not be written; the states before it stay, and the message names the last.
     """
     path = Path(folder) / f"run-{step:08d}.pt"
-    try:
+    with told_how_to_continue(folder, path):
         for part in path.parent.glob("run-*.pt.part"):  # of a writer that was killed
             part.unlink()
         checkpoint.save(path, kind, content)
-    except OSError as error:
-        last = next(iter(states(folder).values()), None)
-        stands = f"{last.name} stands" if last else "there is no earlier state"
-        raise OSError(
-            error.errno,
-            f"{path} could not be written ({error.strerror or error}); {stands}. Make room or "
-            "make the folder writable, and run again to continue",
-        ) from error
     older = [file for other, file in states(folder).items() if other < step]
     for file in older[keep - 1 :]:
         file.unlink()
     return path
+
+
+@contextmanager
+def told_how_to_continue(folder: str | Path, path: Path | None = None) -> Iterator[None]:
+    """A file that cannot be written costs no earlier state; the error says which one stands."""
+    try:
+        yield
+    except OSError as error:
+        last = next(iter(states(folder).values()), None)
+        stands = f"{last.name} stands" if last else "there is no earlier state"
+        what = f"{path or error.filename or folder} could not be written"
+        raise OSError(
+            error.errno,
+            f"{what} ({error.strerror or error}); {stands}. Make room or make the folder "
+            "writable, and run again to continue",
+        ) from error
 
 
 def load_state(
@@ -131,8 +139,6 @@ def locked(folder: str | Path) -> Iterator[None]:
         If the folder cannot be written, or is on a file system without locks.
     """
     with _open_lock(Path(folder)) as file:
-        file.write(_who().encode())
-        file.flush()
         try:
             yield
         finally:
@@ -140,16 +146,18 @@ def locked(folder: str | Path) -> Iterator[None]:
 
 
 def _open_lock(folder: Path) -> BinaryIO:
-    """The lock file, locked and empty."""
+    """The lock file, locked; it says by whom."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = open(folder / LOCK, "a+b")  # noqa: SIM115
-        free = try_lock(file)
+        if free := try_lock(file):
+            os.ftruncate(file.fileno(), 0)
+            os.write(file.fileno(), _who().encode())  # at once: a full disk says so here
     except OSError as error:
         raise OSError(
             error.errno,
             f"{folder} cannot be written or locked ({error.strerror}); name a folder of yours on "
-            "a disk that knows locks",
+            "a disk with room that knows locks",
         ) from None
     if not free:
         file.seek(0)
@@ -158,7 +166,6 @@ def _open_lock(folder: Path) -> BinaryIO:
         raise ValueError(
             f"{folder} is in use by {holder}; wait for it or stop it, or name another folder"
         )
-    file.truncate(0)
     return file
 
 

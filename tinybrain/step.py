@@ -11,8 +11,10 @@ far (Karras et al. 2024, power function profile).
 from __future__ import annotations
 
 import copy
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -21,12 +23,16 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from . import parallel
+from .ddpm import gaussian
 from .denoiser import Denoiser, seeded
 from .parallel import Ranks
 from .recipes import Recipe
+from .speed import Speed, in_tf32, set_recompute
 from .unet import UNet2D
 
 BINS = 10  # of timesteps, for the log
+# of torch's allocator, of C++, of oneDNN (which says no more)
+NO_MEMORY = ("can't allocate memory", "std::bad_alloc", "could not create a primitive")
 
 
 @dataclass
@@ -37,6 +43,7 @@ class State:
     average: UNet2D  # of the weights; the network itself where the recipe keeps no average
     optimizer: torch.optim.Optimizer
     network: nn.Module  # the U-Net, or the wrapper that averages its gradients over ranks
+    denoiser: Denoiser  # the network as it is called
     step: int = 0
     log: list[dict[str, Any]] = field(default_factory=list)
     sums: Tensor | None = None  # (2, BINS) losses and examples of the epoch, exact in float64
@@ -44,8 +51,11 @@ class State:
     worst: Tensor | None = None  # (3,) the last of them: step, its first broken row, its timestep
 
 
-def start(unet: UNet2D, recipe: Recipe, here: Ranks = Ranks(), tokens: int = 1) -> State:
+def start(
+    unet: UNet2D, recipe: Recipe, here: Ranks = Ranks(), tokens: int = 1, speed: Speed = Speed()
+) -> State:
     """The state before the first step; `tokens` are those of the context."""
+    set_recompute(unet, speed.recompute)
     device = next(unet.parameters()).device
     optimizer = torch.optim.AdamW(
         unet.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True
@@ -55,7 +65,7 @@ def start(unet: UNet2D, recipe: Recipe, here: Ranks = Ranks(), tokens: int = 1) 
     if here.size > 1:  # with one token, queries and keys have no gradient: softmax over one is 1
         network = DistributedDataParallel(unet, find_unused_parameters=tokens == 1)
     return State(
-        unet, average, optimizer, network,
+        unet, average, optimizer, network, Denoiser(network, recipe.bf16, speed),
         sums=torch.zeros(2, BINS, dtype=torch.float64, device=device),
         skipped=torch.zeros((), device=device), worst=torch.full((3,), -1.0, device=device),
     )  # fmt: skip
@@ -74,18 +84,22 @@ def train_step(
         y0, generator=seeded(recipe.seed, 2, state.step), drop_context=recipe.drop_context,
         stratified=recipe.stratified,
     )
+    if recipe.context_noise:
+        noise = gaussian(context.shape, seeded(recipe.seed, 4, state.step), like=context)
+        context = context + recipe.context_noise * noise
     mine = parallel.share(range(len(rows)), here)
     weight = here.size / len(rows) if mine else 0.0  # DDP takes the mean over ranks
     mine = mine or range(1)  # ranks wait for each other: one without rows looks at another's
     size = micro_batch or len(mine)
-    denoiser = Denoiser(state.network, recipe.bf16)
     state.optimizer.zero_grad()
     for first in range(mine.start, mine.stop, size):
         at = slice(first, min(first + size, mine.stop))
-        last = at.stop == mine.stop  # with it the gradients travel
-        with nullcontext() if last or here.size == 1 else state.network.no_sync():
+        travels = at.stop == mine.stop or here.size == 1  # the gradient: with the last piece
+        quiet = nullcontext() if travels else state.network.no_sync()
+        precise = in_tf32(y0.device, state.denoiser.speed.tf32)
+        with quiet, precise, dropout_seeded(state.unet, recipe.seed, 5, state.step, first):
             drawn = (part[at] for part in draw)
-            losses = ddpm.losses(denoiser, y0[at], context[at], *drawn)              # (b,)
+            losses = ddpm.losses(state.denoiser, y0[at], context[at], *drawn)        # (b,)
             (losses.sum() * weight).backward()
         if weight:
             note(state, ddpm.steps, losses.detach(), rows[at], draw.t[at])
@@ -96,14 +110,29 @@ def train_step(
         update_average(state.average, state.unet, state.step, recipe.ema_width)
 
 
+@contextmanager
+def dropout_seeded(unet: UNet2D, *key: int) -> Iterator[None]:
+    """Dropout draws from torch's own generators, piece by piece: a function of a key here, too."""
+    if not unet.config.dropout:
+        yield
+        return
+    device = next(unet.parameters()).device
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seeded(*key).initial_seed())
+        yield
+
+
 def note(state: State, steps: int, losses: Tensor, rows: Tensor, t: Tensor) -> None:
-    """Add losses (b,) to their bins of timesteps, and remember the first that is not finite."""
+    """Add losses (b,) to their bins of timesteps, and remember the first that is not finite.
+
+    `take` where an index would do: the host reads an index that is a tensor.
+    """
     fine = torch.isfinite(losses)
     bins = t * BINS // steps
     state.sums[0].index_add_(0, bins, losses.where(fine, 0).double())
     state.sums[1].index_add_(0, bins, fine.double())
     first = (~fine).float().argmax()
-    here = torch.stack([torch.full_like(t[0], state.step), rows[first], t[first]])
+    here = torch.stack([torch.full_like(t[0], state.step), rows.take(first), t.take(first)])
     state.worst = here.to(state.worst).where(~fine.all(), state.worst)
 
 
@@ -116,9 +145,10 @@ def leave_out(state: State) -> None:
     state.skipped += bad
 
 
-def is_out_of_memory(error: RuntimeError) -> bool:
+def is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
     """Whether torch ran out of memory: on a GPU, or on the CPU, where only the words say so."""
-    return isinstance(error, torch.cuda.OutOfMemoryError) or "can't allocate memory" in str(error)
+    known = isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError))
+    return known or any(words in str(error) for words in NO_MEMORY)
 
 
 def rows_that_fit(
@@ -134,7 +164,7 @@ def rows_that_fit(
             draw = ddpm.draw(y0[:tried], generator=seeded(recipe.seed, 3))
             denoiser = Denoiser(state.unet, recipe.bf16)
             ddpm.losses(denoiser, y0[:tried], context[:tried], *draw).sum().backward()
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             continue
@@ -153,6 +183,7 @@ def update_average(average: UNet2D, unet: UNet2D, step: int, width: float) -> No
     torch._foreach_lerp_(list(average.parameters()), list(unet.parameters()), 1 - beta)
 
 
+@cache
 def exponent(width: float) -> float:
     """gamma of a window of this relative width: (gamma+1) / ((gamma+2)^2 (gamma+3)) = width^2."""
     if not 0 < width < 0.28:

@@ -11,61 +11,31 @@ falling while the network memorises.
 
 from __future__ import annotations
 
-import csv
-import io
-import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from . import log as logs
 from . import parallel, run_folder
-from .baselines import mean_erp
 from .continuing import resume, room, run_identity, save
 from .denoiser import seeded
 from .files import write_text
+from .heldout import check_finite, heldout_mse
 from .parallel import Ranks
 from .pipeline import ImageToBrain
-from .progress import bar, interruptible
+from .progress import Bar, bar, interruptible
 from .recipes import Recipe
-from .samplers import conditional_mean
-from .step import BINS, State, is_out_of_memory, rows_that_fit, start, train_step
+from .speed import Speed
+from .step import State, is_out_of_memory, rows_that_fit, start, train_step
 
-TOLERANCE = 1e-3  # of the held-out error: what it takes to be worse
 LOOK = 10  # steps after which ranks ask each other whether somebody was told to stop
 MAX_SKIPPED = 20  # steps with gradients that are not finite; after so many the run stops
-COLUMNS = (
-    "epoch", "step", "loss", "heldout_mse", "skipped", "seconds", *(f"bin{i}" for i in range(BINS))
-)  # fmt: skip
-
-
-def hold_out(
-    concepts: tuple[str, ...], share: float, seed: int, validation: str = "concept"
-) -> Tensor | None:
-    """Rows (m,) to hold out of training, to choose the epoch by; None if `share` is 0.
-
-    By "concept" whole concepts are kept aside, at least one: the question that new concepts will
-    ask. By "image" single images are, as NICE does (740 of 16,540); others of their concepts are
-    then learned from, and the error is flattering.
-    """
-    if share == 0:
-        return None
-    unit = list(concepts) if validation == "concept" else list(range(len(concepts)))
-    names = sorted(set(unit))
-    count = max(1, round(share * len(names)))
-    if count >= len(names):
-        raise ValueError(
-            f"heldout={share} leaves none of {len(names)} {validation}s to learn from"
-        )
-    order = torch.randperm(len(names), generator=seeded(seed, 0))
-    aside = {names[i] for i in order[:count]}
-    return torch.tensor([row for row, name in enumerate(unit) if name in aside])
 
 
 # -------------------------------------------------------------------------------------------------
@@ -75,6 +45,7 @@ def hold_out(
 def fit(
     model: ImageToBrain, y0: Tensor, context: Tensor, folder: str | Path, *,
     heldout: Tensor | None = None, micro_batch: int | None = None, save_every: int = 500,
+    speed: Speed = Speed(),
     restart: bool = False, force: bool = False, progress: bool = True,
     watch: Callable[[list[dict]], object] = lambda log: None,
 ) -> list[dict[str, Any]]:
@@ -92,14 +63,15 @@ def fit(
     heldout : Tensor (m,) of rows to watch and not to learn from; by default none
     micro_batch : rows that the network sees at a time, to spare memory; by default all of a batch
     save_every : steps between states on disk, besides the one after every epoch
+    speed : what changes time and memory, but not what is learned
     restart : forget the run in `folder`
     force : continue a run that was begun with other settings
-    progress : show a bar
+    progress : show a bar, and a line after every epoch
     watch : is given the log after every epoch
 
     Returns
     -------
-    log : one dictionary per epoch, with `COLUMNS`
+    log : one dictionary per epoch, with the columns of `log.py`
 
     Raises
     ------
@@ -116,18 +88,17 @@ def fit(
     folder = Path(folder)
     with parallel.process_group(model.device) as here:
         with run_folder.locked(folder) if here.first else nullcontext():
-            run = begin(model, y0, context, folder, heldout, here, micro_batch, save_every)
+            run = begin(model, y0, context, folder, heldout, here, micro_batch, save_every, speed)
             pick_up(run, restart, force)
             with interruptible() as stop, bar(
                 run.total, run.state.step, progress and here.first
             ) as shown:
+                if run.state.step:
+                    shown.say(f"{run.state.step} of {run.total} steps are done")
                 while run.state.step < run.total and not finished(run.state.log, model.recipe):
                     train_epoch(run, stop, shown)
                     if run.state.step % run.per_epoch == 0:
-                        finish_epoch(run)
-                        shown.set_description(describe(run.state.log[-1]))
-                        if here.first:
-                            watch(run.state.log)
+                        finish_epoch(run, shown, watch)
                     save(folder, run.state, run.identity, here)
                     if asked_to_stop(stop, 0, run):
                         where = f"stopped at step {run.state.step} of {run.total}"
@@ -141,7 +112,7 @@ def fit(
 
 @dataclass
 class Run:
-    """What a run is made of; only its state and its clock change."""
+    """What a run is made of; only its state and its pace change."""
 
     model: ImageToBrain
     y0: Tensor  # (n, h, w), on the device
@@ -154,7 +125,7 @@ class Run:
     save_every: int
     state: State
     identity: dict[str, Any]
-    began: float = 0.0  # the part of the epoch that this process has seen
+    pace: logs.Pace = field(default_factory=logs.Pace)  # of the epoch, as this process sees it
 
     @property
     def per_epoch(self) -> int:
@@ -169,14 +140,22 @@ class Run:
 
 def begin(
     model: ImageToBrain, y0: Tensor, context: Tensor, folder: Path, heldout: Tensor | None,
-    here: Ranks, micro_batch: int | None, save_every: int,
+    here: Ranks, micro_batch: int | None, save_every: int, speed: Speed,
 ) -> Run:
     """The run before its first step."""
     learned = torch.ones(len(y0), dtype=torch.bool)
     learned[[] if heldout is None else heldout] = False
-    state = start(model.unet, model.recipe, here, context.shape[1])
-    y0, context = y0.to(model.device), model.condition(context)
+    state = start(model.unet, model.recipe, here, context.shape[1], speed)
+    try:
+        y0, context = y0.to(model.device), model.condition(context)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        size = f"{y0.nbytes / 1e9:.1f} GB of targets and {context.nbytes / 1e9:.1f} GB of contexts"
+        raise MemoryError(f"{size} do not fit on {model.device}, where a run keeps them") from error
     watched = None if heldout is None else (y0[heldout], context[heldout])
+    if watched:
+        check_finite(heldout, *watched)
     return Run(
         model, y0, context, learned.nonzero()[:, 0], watched, folder, here, micro_batch,
         save_every, state, run_identity(model, y0, context),
@@ -198,16 +177,17 @@ def pick_up(run: Run, restart: bool, force: bool) -> None:
         run_folder.check_room(run.folder, room(run.state))
 
 
-def train_epoch(run: Run, stop: Event, shown) -> None:
+def train_epoch(run: Run, stop: Event, shown: Bar) -> None:
     """The steps that are left of the epoch under way, until somebody says stop."""
     state, recipe = run.state, run.model.recipe
-    epoch, run.began = state.step // run.per_epoch, time.monotonic()
+    epoch, run.pace = state.step // run.per_epoch, logs.Pace()
     order = torch.randperm(len(run.rows), generator=seeded(recipe.seed, 1, epoch))
     run.model.unet.train()
     batches = run.rows[order].to(run.y0.device).split(recipe.batch_size)
     for batch in batches[state.step % run.per_epoch :]:
         take_step(run, batch)
-        shown.update(1)
+        run.pace.images += len(batch)
+        shown.update(1, lambda: logs.now(state.sums, run.pace))
         if state.step % run.save_every == 0 and state.step % run.per_epoch:
             check_skipped(state, run.folder)
             save(run.folder, state, run.identity, run.here)
@@ -221,16 +201,18 @@ def take_step(run: Run, batch: Tensor) -> None:
     data = (run.model.recipe, run.model.ddpm, run.y0, run.context)
     try:
         train_step(run.state, *data, batch, run.here, run.micro_batch)
-    except RuntimeError as error:
+        return
+    except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        tried = run.micro_batch or -(-len(batch) // run.here.size)
-        fit = rows_that_fit(run.state, *data, tried)
-        advice = f"{fit} fit: --micro-batch {fit}" if fit else (
-            "not even one fits: take a smaller network, or a device with more memory"
-        )
-        where = f"{tried} rows at a time on {run.y0.device}"
-        raise MemoryError(f"out of memory with {where}; {advice}") from error
+        cause = error.with_traceback(None)  # whose frames hold what did not fit
+    tried = run.micro_batch or -(-len(batch) // run.here.size)
+    fit = rows_that_fit(run.state, *data, tried)
+    advice = f"{fit} fit: --micro-batch {fit}" if fit else (
+        "not even one fits: take a smaller network, or a device with more memory"
+    )
+    where = f"{tried} rows at a time on {run.y0.device}"
+    raise MemoryError(f"out of memory with {where}; {advice}") from cause
 
 
 def asked_to_stop(stop: Event, step: int, run: Run) -> bool:
@@ -255,93 +237,37 @@ def check_skipped(state: State, folder: Path) -> None:
     )
 
 
-def finish_epoch(run: Run) -> None:
+def finish_epoch(run: Run, shown: Bar, watch: Callable[[list[dict]], object]) -> None:
     """Log the epoch; its averaged weights become `model.pt` unless an earlier epoch was better."""
-    model, state, first = run.model, run.state, run.here.first
-    sums, counts = parallel.total(state.sums).tolist()
-    state.sums.zero_()
+    model, state = run.model, run.state
     row = {
         "epoch": len(state.log) + 1,
         "step": state.step,
-        "loss": sum(sums) / max(1, sum(counts)),
+        **logs.losses(parallel.total(state.sums)),
         "heldout_mse": None,
         "skipped": int(state.skipped),
-        "seconds": round(time.monotonic() - run.began, 2),
-        **{f"bin{i}": s / c if c else None for i, (s, c) in enumerate(zip(sums, counts))},
+        **logs.machine_columns(run.pace, run.y0.device),
     }
+    state.sums.zero_()
     trained, model.unet = model.unet, state.average
     if run.watched is not None and model.recipe.has_conditional_mean:
         row["heldout_mse"] = heldout_mse(model, *run.watched, here=run.here)
     state.log.append(row)
-    if kept_epoch(state.log) == row["epoch"]:
+    kept = logs.kept_epoch(state.log) == row["epoch"]
+    if kept:
         model.card["epoch"] = row["epoch"]
-        if first:
-            model.save(run.folder / "model.pt")
+    if run.here.first:
+        with run_folder.told_how_to_continue(run.folder):
+            if kept:
+                model.save(run.folder / "model.pt")
+            write_text(run.folder / "log.csv", logs.to_csv(state.log))
+            shown.say(f"{logs.describe(row)}, {shown.left()} left")
+            watch(state.log)
     model.unet = trained
-    if first:
-        write_text(run.folder / "log.csv", log_to_csv(state.log))
-
-
-def heldout_mse(
-    model: ImageToBrain, y0: Tensor, context: Tensor, batch_size: int = 64, here: Ranks = Ranks()
-) -> float:
-    """MSE of the conditional mean, in signal units, on targets (m, h, w) not learned from."""
-    error = torch.zeros((), dtype=torch.float64, device=y0.device)
-    scale = model.scale[:, None].to(y0.device)
-    for at in parallel.share(range(0, len(y0), batch_size), here):
-        part, condition = y0[at : at + batch_size], context[at : at + batch_size]
-        guess = conditional_mean(model.ddpm, model.denoiser(), condition, model.shape, draws=4)
-        error += (scale * (guess - part)).square().sum(dtype=torch.float64)
-    return float(parallel.total(error)) / y0.numel()
-
-
-def heldout_references(model: ImageToBrain, signals: np.ndarray, y0: Tensor, rows: Tensor):
-    """MSE on the held-out rows of what `heldout_mse` must beat, by name.
-
-    Signals (n, h, w) and targets (n, h, w) are those of all rows. The mean ERP is that of the rows
-    learned from; ridge is the prediction without their concepts that `prepare` has taken off.
-    """
-    aside = torch.zeros(len(signals), dtype=torch.bool)
-    aside[rows] = True
-    signals = torch.from_numpy(signals)
-    references = {"mean ERP": (mean_erp(signals[~aside]) - signals[aside]).square().mean().item()}
-    if model.ridge is not None:
-        left = model.offset[:, None] + model.scale[:, None] * y0[aside]
-        references["ridge"] = left.square().mean().item()
-    return references
-
-
-def kept_epoch(log: list[dict[str, Any]]) -> int:
-    """The last epoch whose held-out error is the least or as good; simply the last without one.
-
-    As good: within TOLERANCE. The error is that of the mean alone; while it stands still, samples
-    still gain from longer training.
-    """
-    scored = [row for row in log if row["heldout_mse"] is not None]
-    if not scored:
-        return log[-1]["epoch"]
-    bound = min(row["heldout_mse"] for row in scored) * (1 + TOLERANCE)
-    return max(row["epoch"] for row in scored if row["heldout_mse"] <= bound)
 
 
 def finished(log: list[dict[str, Any]], recipe: Recipe) -> bool:
     """Whether the held-out error has not improved for `patience` epochs."""
-    return bool(recipe.patience and log) and log[-1]["epoch"] - kept_epoch(log) >= recipe.patience
-
-
-# -------------------------------------------------------------------------------------------------
-# What is shown
-
-
-def log_to_csv(log: list[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(log)
-    return text.getvalue()
-
-
-def describe(row: dict[str, Any]) -> str:
-    held = "" if row["heldout_mse"] is None else f", held-out MSE {row['heldout_mse']:.4f}"
-    left_out = f", {row['skipped']} steps left out" if row["skipped"] else ""
-    return f"epoch {row['epoch']}: loss {row['loss']:.4f}{held}{left_out}"
+    if not recipe.patience or not log:
+        return False
+    return log[-1]["epoch"] - logs.kept_epoch(log) >= recipe.patience

@@ -28,6 +28,7 @@ import torch.nn.functional as F
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
+from .speed import Block
 from .upsample import upsample
 
 CONDITIONINGS = ("cross_attention", "addition", "concatenation")
@@ -105,7 +106,7 @@ class TimeEmbedding(nn.Module):
 # Blocks
 
 
-class ResidualBlock(nn.Module):
+class ResidualBlock(Block):
     """norm, SiLU, conv, + time, norm, SiLU, conv, + input."""
 
     def __init__(self, c_in: int, c_out: int, time_width: int, groups: int, dropout: float):
@@ -119,8 +120,7 @@ class ResidualBlock(nn.Module):
         self.shortcut = nn.Identity() if c_in == c_out else nn.Conv2d(c_in, c_out, 1)
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:                      # (b, c_in, h, w)
-        y = self.conv_1(F.silu(self.norm_1(x)))
-        y = y + rearrange(self.time(time), "b c -> b c 1 1")
+        y = self.conv_1(F.silu(self.norm_1(x))) + rearrange(self.time(time), "b c -> b c 1 1")
         y = self.conv_2(self.dropout(F.silu(self.norm_2(y))))
         return self.shortcut(x) + y                                            # (b, c_out, h, w)
 
@@ -178,7 +178,7 @@ class CrossAttention(nn.Module):
         return self.out(attend(q, *memory))
 
 
-class TransformerBlock(nn.Module):
+class TransformerBlock(Block):
     """Self-attention, cross-attention, GEGLU feed-forward over the positions of one level."""
 
     def __init__(self, width: int, config: UNetConfig):

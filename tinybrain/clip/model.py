@@ -290,7 +290,9 @@ def random_clip(vision: VisionConfig, seed: int = 0, text: TextConfig | None = N
     """CLIP with random weights, the same for a seed on every machine, in eval mode, not trainable.
 
     Source: the initialisation in OpenAI's public code. It gives these standard deviations for the
-    text blocks and leaves the image blocks to torch's defaults; here both take the former.
+    text blocks and leaves the image blocks to torch's defaults; here both take the former. Only
+    positions are four times as large, about as large as what patches say: trained towers know
+    where things are, and one that cannot learn has to be told louder.
     """
     with torch.device("meta"):  # so that torch's global generator is not drawn from
         clip = CLIP(vision, text)
@@ -308,7 +310,7 @@ def random_clip(vision: VisionConfig, seed: int = 0, text: TextConfig | None = N
     visual, width = clip.visual, vision.width**-0.5
     normal(visual.conv1.weight, (3 * visual.conv1.weight[0].numel()) ** -0.5)
     normal(visual.class_embedding, width)
-    normal(visual.positional_embedding, width)
+    normal(visual.positional_embedding, 4 * width)
     normal(visual.proj, width)
     _draw_blocks(visual.transformer, normal, vision)
     if text is not None:
