@@ -4,6 +4,11 @@
     python examples/train_eeg.py                       the embedded demo, minutes on a CPU
     python examples/train_eeg.py --data FOLDER --subject 1
     python examples/train_eeg.py --data FOLDER --subject 1 --features FOLDER --recipe paper
+    python examples/train_eeg.py --data FOLDER --subjects 1 2 3
+    python examples/train_eeg.py --data FOLDER --subjects 1 2 3 --leave-out 3
+
+--subjects makes one model of several and judges it on each; with --leave-out it never sees one of
+them and is judged on that one, told of nobody in particular.
 
 CLIP features come from --features, or are made: of ViT-L/14, downloaded once, unless --clip says
 otherwise. --context text or image+text tells the network the concept's name, or a caption. With
@@ -17,18 +22,22 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from tinybrain import experiment
-from tinybrain.things import EEG2, make_demo
-from tinybrain.things.demo import read_truth
+from tinybrain import cohort, experiment
+from tinybrain.things import EEG2
 
 
 def main() -> None:
     args = experiment.arguments(__doc__, "THINGS-EEG2").parse_args()
-    data = args.data or make_demo(Path("runs") / "demo-data", seed=0)
-    train = EEG2(data, args.subject, "train")
-    test = EEG2(data, args.subject, "test", repeats="single")
-    folder = experiment.folder_of(args, f"sub-{args.subject:02d}" if args.data else "demo")
-    experiment.run(args, train, test, folder, None if args.data else read_truth(data).test)
+    data, truth, name = args.data, None, cohort.run_name(args, "sub-{:02d}".format)
+    if not data:
+        data, truth = cohort.demo(args, Path("runs") / "demo-data", "eeg")
+        name = f"demo-{name}" if args.subjects else "demo"
+
+    def reader(subject: int, split: str, repeats: str) -> EEG2:
+        return EEG2(data, subject, split, repeats=repeats)
+
+    train, test = cohort.read(args, "sub-{:02d}".format, reader)
+    experiment.run(args, train, test, experiment.folder_of(args, name), truth)
 
 
 if __name__ == "__main__":

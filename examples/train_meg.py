@@ -15,9 +15,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from tinybrain import experiment
-from tinybrain.things import MEG, make_demo
-from tinybrain.things.demo import read_truth
+from tinybrain import cohort, experiment
+from tinybrain.things import MEG
 
 
 def main() -> None:
@@ -25,12 +24,17 @@ def main() -> None:
     cli.add_argument("--keep-test-concepts", action="store_true", help="train on all 1,854 "
                      "concepts, of which 200 are those of the test images")
     args = cli.parse_args()
-    data = args.data or make_demo(Path("runs") / "demo-data-meg", kind="meg", seed=0)
-    drop = not args.keep_test_concepts
-    train = MEG(data, args.subject, "train", drop_test_concepts=drop)
-    test = MEG(data, args.subject, "test", repeats="single")
-    folder = experiment.folder_of(args, f"meg-P{args.subject}" if args.data else "demo-meg")
-    experiment.run(args, train, test, folder, None if args.data else read_truth(data).test)
+    data, truth, name = args.data, None, f"meg-{cohort.run_name(args, 'P{}'.format)}"
+    if not data:
+        data, truth = cohort.demo(args, Path("runs") / "demo-data-meg", "meg")
+        name = f"demo-{name}" if args.subjects else "demo-meg"
+
+    def reader(subject: int, split: str, repeats: str) -> MEG:
+        drop = split == "test" or not args.keep_test_concepts
+        return MEG(data, subject, split, repeats=repeats, drop_test_concepts=drop)
+
+    train, test = cohort.read(args, "P{}".format, reader)
+    experiment.run(args, train, test, experiment.folder_of(args, name), truth)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,10 @@ import types
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from tests.test_train import CONFIG, prepared, recording
-from tinybrain import report
+from tinybrain import report, report_figures
 from tinybrain.encoder import Encoder
 from tinybrain.pipeline import ImageToBrain
 from tinybrain.recipes import PAPER
@@ -43,7 +44,8 @@ def test_every_row_is_there_and_its_numbers_are_what_they_say(evaluation):
     _, result, test, truth = evaluation
     target, train = test.signals.mean(1), recording()[0].signals
     names = [r["name"] for r in result.report["rows"]]
-    assert names == ["zero", "mean ERP", "ridge", "one sample", "mean of 3 samples",
+    assert names == ["zero", "mean ERP", "ridge", "one sample", "one sample, perfect sampler",
+                     "mean of 3 samples", "mean of 3 samples, perfect sampler",
                      "conditional mean", "truth (best possible)", "noise ceiling"]
     for name, guess in {
         "zero": 0 * target, "mean ERP": train.mean(0), "one sample": result.samples[:, 0],
@@ -54,8 +56,13 @@ def test_every_row_is_there_and_its_numbers_are_what_they_say(evaluation):
             ((guess - target) ** 2).mean(), rel=1e-5
         )
     assert row(evaluation, "mean ERP")["r2"] == pytest.approx(0, abs=1e-9)
-    within = test.signals.var(axis=1, ddof=1).mean() / 20
-    assert row(evaluation, "noise ceiling")["mse"] == pytest.approx(within, rel=1e-4)
+    noise = test.signals.var(axis=1, ddof=1).mean()
+    for name, share in {"noise ceiling": 1 / 20, "one sample, perfect sampler": 1 / 4 + 1 / 20,
+                        "mean of 3 samples, perfect sampler": 1 / 12 + 1 / 20}.items():
+        assert row(evaluation, name)["mse"] == pytest.approx(noise * share, rel=1e-4)
+    zero, ridge, mean = (row(evaluation, name) for name in ("zero", "ridge", "conditional mean"))
+    assert mean["r2_zero"] == pytest.approx(1 - mean["mse"] / zero["mse"])
+    assert mean["r2_ridge"] == pytest.approx(1 - mean["mse"] / ridge["mse"])
 
 
 def test_an_untrained_residual_model_is_its_ridge(evaluation):
@@ -68,6 +75,12 @@ def test_files(evaluation, tmp_path):
     path = report.write(evaluation[1].report, tmp_path, {"A caption": "figure.png"})
     text, data = path.read_text(), json.loads((tmp_path / "report.json").read_text())
     assert "| conditional mean" in text
+    assert text.splitlines()[2] == report.verdict(evaluation[1].report)
+    low, high = row(evaluation, "one sample")["intervals"]["mse"]
+    assert f"{row(evaluation, 'one sample')['mse']:.4f} [{low:.4f}, {high:.4f}]" in text
+    for part in ("Which image was it?", "Could samples be recordings?", "Did the image matter?",
+                 "Spearman-Brown", "seed 0"):
+        assert part in text
     assert "![A caption](figure.png)" in text
     assert "average 4 repetitions, test targets 20" in text
     zero = data["rows"][0]
@@ -93,27 +106,26 @@ def test_without_zero_terminal_snr_there_is_no_conditional_mean():
     assert "noise ceiling" not in rows
     np.testing.assert_array_equal(result.mean, result.samples.mean(1))
     text = report.to_markdown(result.report, {})
-    assert "no conditional mean" in text
+    assert "There is no conditional mean" in text
     assert "Mean of 2 samples: MSE" in text
+    assert "There is no noise ceiling" in text and "Not tested: training targets average" in text
 
 
 @pytest.mark.parametrize("shape, subject, there", [
     ((63, 250), 8, True), ((63, 250), 11, False), ((63, 250), None, False), ((32, 250), 8, False),
 ])  # fmt: skip
-def test_the_paper_s_value_stands_beside_the_paper_s_data_only(shape, subject, there, monkeypatch):
-    model, *_ = prepared(heldout=0.0)
-    data, context = recording()
-    data.summary, data.repeats = "train", 1
-    test = types.SimpleNamespace(signals=data.signals[:4, None], repeats=1, summary="test")
-    monkeypatch.setattr(type(model), "shape", property(lambda self: shape))
-    monkeypatch.setattr(model, "generate", lambda *a, **k: types.SimpleNamespace(
-        data=np.ones((4, 2, 3, 8))))
-    monkeypatch.setattr(model, "mean", lambda *a: types.SimpleNamespace(data=np.ones((4, 1, 3, 8))))
-    result = report.evaluate(model, data, context, test, context[:4], trials=2, subject=subject)
-    last = result.report["rows"][-1]
+def test_the_paper_s_value_stands_beside_the_paper_s_data_only(shape, subject, there):
+    rng = np.random.default_rng(0)
+    train = types.SimpleNamespace(
+        signals=rng.normal(size=(3, *shape)), repeats=1, sensors=("A",) * shape[0], kind="eeg",
+        times=np.arange(shape[1]) / 250, unit="a.u.", summary="train",
+    )
+    test = types.SimpleNamespace(signals=rng.normal(size=(3, 1, *shape)), repeats=1, summary="")
+    made = report.judge(rng.normal(size=(3, 2, *shape)), None, train, test, subject=subject)
+    last = made["rows"][-1]
     assert last["name"].startswith("the paper") == there
     assert not there or (last["mse"], last["pattern"]) == (0.200, 0.231)
-    text = report.table(result.report["rows"])
+    text = report.table(made["rows"])
     assert len({len(line) for line in text.splitlines()}) == 1  # aligned
 
 
@@ -125,8 +137,9 @@ def test_a_single_sample_has_one_row_and_no_way_to_the_ceiling(evaluation):
     one = report.evaluate(paper, data, context, test, context[:6], trials=1).report
     assert [r["name"] for r in one["rows"]].count("one sample") == 1
     assert not any("mean of" in r["name"] for r in one["rows"])
+    assert set(one["image_effect"]) == {"one sample"}
     assert report.verdict(one).startswith("One sample: MSE")
-    assert "of the way" not in report.verdict(one)
+    assert not any("mean of" in name for name in one["identification"]["by"])
     assert "1 trial an image" in report.to_markdown(one, {})
 
 
@@ -143,3 +156,46 @@ def test_attention_to_the_words_is_a_share_where_it_is_a_question():
     assert share == pytest.approx({"mean": 0.5, "least": 0.5, "most": 0.5})
     model.encoder = dataclasses.replace(model.encoder, context="image")
     assert report.attention_to_words(model, both) is None
+
+
+def test_the_figures_are_drawn_from_the_report_as_read(evaluation, tmp_path):
+    read = json.loads(json.dumps(report.plain(evaluation[1].report)))
+    drawn = report_figures.draw_report(read, tmp_path)
+    assert set(drawn.values()) == {path.name for path in tmp_path.iterdir()} == {
+        "scores.png", "curves.png", "identification.png", "realism.png"}
+    for name in drawn.values():
+        with Image.open(tmp_path / name) as picture:
+            assert len(picture.convert("RGB").getcolors(10**6)) > 50, name
+
+
+def test_what_a_figure_shows_is_in_the_report(evaluation, tmp_path, monkeypatch):
+    kept = []
+    monkeypatch.setattr(report_figures, "save_figure", lambda figure, path: kept.append(figure))
+    made = evaluation[1].report
+    for plot in (report_figures.plot_scores, report_figures.plot_curves,
+                 report_figures.plot_identification, report_figures.plot_realism):
+        plot(made, tmp_path / "none.png")
+    scores, curves, growth, realism = kept
+    left, right = scores.axes
+    names = [label.get_text() for label in left.get_yticklabels()]
+    assert names == [r["name"] for r in made["rows"]]
+    dots = [line for line in left.lines if line.get_marker() == "o"]
+    assert [line.get_xdata()[0] for line in dots] == [r["mse"] for r in made["rows"]]
+    bars = [tuple(line.get_xdata()) for line in left.lines if len(line.get_xdata()) == 2]
+    assert tuple(row(evaluation, "ridge")["intervals"]["mse"]) in bars
+    assert [text.get_text() for text in right.texts] == ["undefined"] * 2  # zero and mean ERP
+    lines = {line.get_label(): line.get_ydata() for line in curves.axes[1].lines}
+    np.testing.assert_array_equal(lines["ridge"], made["curves"]["ridge"]["times"])
+    lines = {line.get_label(): line for line in growth.axes[0].lines}
+    by = made["identification"]["by"]["conditional mean"]["growth"]
+    assert lines["conditional mean"].get_xdata().tolist() == [int(size) for size in by]
+    assert lines["conditional mean"].get_ydata().tolist() == [top[0] for top in by.values()]
+    ratio = {line.get_label(): line.get_ydata() for line in realism.axes[2].lines}
+    assert sorted(made["realism"]["curves"]["variance"]["generated"]) in [
+        list(values) for values in ratio.values()]
+
+
+def test_a_report_with_nothing_to_draw_has_the_scores_alone(evaluation, tmp_path):
+    made = evaluation[1].report | {"identification": {"reason": "a"}, "realism": {"reason": "b"}}
+    made["curves"] = {"times": made["curves"]["times"]}
+    assert set(report_figures.draw_report(made, tmp_path).values()) == {"scores.png"}

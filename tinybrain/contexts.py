@@ -21,6 +21,7 @@ from .clip import weights
 from .clip.model import DEMO_TEXT, DEMO_VISION, TextConfig, VisionConfig
 from .encoder import TEMPLATE, Encoder, encode_captions, random_encoder, read_captions
 from .feature_store import FeatureStore, build
+from .subjects import each_image_once
 from .things.meg.files import rows_of_all
 
 MEG_IMAGES = 22_248  # of training, before those of the test's concepts are left out
@@ -60,7 +61,8 @@ def make_contexts(
     Parameters
     ----------
     options
-    recordings : by split, "train" and "test"; anything with `images`, `concepts` and `kind`
+    recordings : by split, "train" and "test"; anything with `images`, `concepts` and `kind`, also
+        of several subjects: an image that all of them saw is encoded or read once
 
     Returns
     -------
@@ -78,6 +80,7 @@ def make_contexts(
     clip = cache(lambda: encoder.load_clip().to(device))  # only if something is left to encode
     made = {}
     for split, recording in recordings.items():
+        recording, places = each_image_once(recording)
         parts = []
         if encoder.sees:
             parts.append(image_tokens(options, encoder, clip, recording, split, device, progress))
@@ -85,7 +88,8 @@ def make_contexts(
             table = options.captions and read_captions(options.captions, recording.images)
             captions = table or encoder.captions(recording.concepts)
             parts.append(encode_captions(clip(), captions, unit_length=encoder.unit_length))
-        made[split] = torch.cat(parts, dim=1)
+        once = torch.cat(parts, dim=1)
+        made[split] = once if len(places) == len(once) else once[places]
     if options.features:
         encoder = replace(encoder, tokens=made["train"].shape[1] > 2)
     return encoder, made

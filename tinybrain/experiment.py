@@ -2,22 +2,25 @@
 
 `run` is the order of Figure 2 and Section 4: context, model, training, evaluation, figures. The
 examples say which recording it is and how it is read; here is what they have in common. A run
-folder holds model.pt, report.md, report.json, log.csv and the figures.
+folder holds model.pt, report.md, report.json, log.csv and the figures. One model of several
+subjects is judged on each of them, in folders of their own; its report.md then averages over them.
 Letters: n images, k trials, h sensors, w time points.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from . import figures, report, topography
+from .cohort import each_subject, overview
 from .contexts import ContextOptions, make_contexts
 from .encoder import CONTEXTS, TEMPLATE
 from .heldout import heldout_references, hold_out
@@ -25,6 +28,7 @@ from .parallel import Ranks, barrier, in_turn, pick_device, process_group, ranks
 from .pipeline import ImageToBrain
 from .recipes import RECIPES, VALIDATIONS, Recipe
 from .speed import Speed
+from .subjects import Subjects, each_image_once, tell_whose
 from .things.layouts import read_layout
 from .things.sensors import layout
 from .train import fit
@@ -54,6 +58,9 @@ def arguments(description: str, data: str) -> argparse.ArgumentParser:
     what = cli.add_argument_group("data")
     what.add_argument("--data", type=Path, help=f"a {data} folder; without it, the demo")
     what.add_argument("--subject", type=int, default=1)
+    what.add_argument("--subjects", type=int, nargs="+", help="one model of several, e.g. 1 2 3")
+    what.add_argument("--leave-out", type=int, metavar="SUBJECT", help="one of --subjects to keep "
+                      "out of training; the model, told of nobody in particular, is judged on them")
     told = cli.add_argument_group("what the network is told")
     told.add_argument("--context", choices=CONTEXTS, default="image")
     told.add_argument("--features", type=Path, help="folder of clip_feature_maps_*.npy as NICE has "
@@ -103,25 +110,29 @@ def run(
     Parameters
     ----------
     args : of `arguments`
-    train, test : recordings, `test` with single repetitions
+    train, test : recordings, `test` with single repetitions; either of one subject or `Subjects`.
+        A model of several is judged on each of those in `test`; one that is not of several is a
+        subject left out.
     folder : the run's; `args.run` comes before it
-    truth : (n, h, w), noise-free test signals where they are known
+    truth : (n, h, w), noise-free test signals where they are known, for the rows of `test`
     """
     began, folder = time.monotonic(), args.run or folder
     places = read_layout(args.layout) if args.layout else None
     device = torch.device(args.device) if args.device else pick_device(ranks())
     with process_group(device) as here:
         model, context = learn(args, train, test, folder, device, here)
+        by = Judging(args, model, places, here, began)
+        if isinstance(test, Subjects):
+            reports = {}
+            for name, *own in each_subject(train, test, context, truth):
+                reports[name] = judge(by, *own, folder / name)
+            if here.first:
+                print(f"\nmeans: {overview(reports, folder)}")
+        else:
+            reports = judge(by, train, test, context, truth, folder)
         if here.first:
-            print("evaluating")
-        result = report.evaluate(
-            model, train, context["train"], test, context["test"], trials=args.trials, truth=truth,
-            subject=args.subject if args.data else None, seed=model.recipe.seed, here=here,
-            progress=sys.stderr.isatty(),
-        )
-        if here.first:
-            result.report["seconds"] = round(time.monotonic() - began)
-            show(folder, model, train, test, context["test"], result, places)
+            model.card["report"] = report.plain(reports)
+            print(f"model {model.save(folder / 'model.pt')}")
         barrier()
 
 
@@ -138,13 +149,20 @@ def learn(
         )
     say(f"context {tuple(context['train'].shape[1:])}: {encoder.describe()}")
 
+    people = train.subjects if isinstance(train, Subjects) else ()
+    for split, recording in (("train", train), ("test", test)):
+        context[split] = tell_whose(context[split], recording, people)
     recipe, config = settings(args, train.kind, context["train"].shape[2])
     model, y0 = ImageToBrain.prepare(recipe, config, train, context["train"], encoder)
     model.to(device)
-    aside = hold_out(train.concepts, recipe.heldout, recipe.seed, recipe.validation)
-    count = sum(p.numel() for p in model.unet.parameters())
-    say(f"training {count:,} parameters on {len(y0):,} images, {device}: {folder}")
-    references = heldout_references(model, train.signals, y0, aside) if aside is not None else {}
+    _, places = each_image_once(train)
+    aside = hold_out(train.concepts, recipe.heldout, recipe.seed, recipe.validation, places)
+    count, rows = sum(p.numel() for p in model.unet.parameters()), f"{len(y0):,} images"
+    rows += f" of {len(people)} subjects together" * bool(people)
+    say(f"training {count:,} parameters on {rows}, {device}: {folder}")
+    whose, references = train.subject if people else None, {}
+    if aside is not None:
+        references = heldout_references(model, train.signals, y0, aside, whose)
 
     def watch(log: list[dict]) -> None:
         figures.plot_loss(log, folder / "loss.png", references, kept=model.card["epoch"])
@@ -158,16 +176,39 @@ def learn(
     return model, context
 
 
-def show(
-    folder: Path, model: ImageToBrain, train, test, context_test, result, places: dict | None
-) -> None:
-    """The last part of `run`: figures, report, and the model with its report in it."""
-    drawn = draw(folder, model, train, test, context_test, result, places)
-    model.card["report"] = report.plain(result.report)
-    model.save(folder / "model.pt")
-    page = report.write(result.report, folder, drawn)
-    print("", report.table(result.report["rows"]), "", report.verdict(result.report), sep="\n")
-    print(f"\n{page} (figures beside it), model {folder / 'model.pt'}")
+@dataclass(frozen=True)
+class Judging:
+    """What `judge` needs beside a subject's recordings."""
+
+    args: argparse.Namespace
+    model: ImageToBrain
+    places: dict[str, tuple[float, float]] | None  # of sensors, if not known
+    here: Ranks
+    began: float  # time.monotonic()
+
+
+def judge(
+    by: Judging, train, test, context: dict[str, torch.Tensor], truth: np.ndarray | None,
+    folder: Path,
+) -> dict:
+    """The last part of `run`, for one subject: the report, with its figures in a folder."""
+    args, model, here = by.args, by.model, by.here
+    if here.first:
+        print(f"evaluating: {folder}")
+    within = args.data and not model.subjects  # the paper's first table is of such models
+    result = report.evaluate(
+        model, train, context["train"], test, context["test"], trials=args.trials, truth=truth,
+        subject=args.subject if within else None, seed=model.recipe.seed, here=here,
+        progress=sys.stderr.isatty(),
+    )
+    if here.first:
+        result.report["seconds"] = round(time.monotonic() - by.began)
+        folder.mkdir(parents=True, exist_ok=True)
+        drawn = draw(folder, model, train, test, context["test"], result, by.places)
+        page = report.write(result.report, folder, drawn)
+        print("", report.table(result.report["rows"]), "", report.verdict(result.report), sep="\n")
+        print(f"\n{page} (figures beside it)")
+    return result.report
 
 
 def folder_of(args: argparse.Namespace, name: str) -> Path:
@@ -216,6 +257,8 @@ def draw(
     places: dict[str, tuple[float, float]] | None = None,
 ) -> dict[str, str]:
     """Write the figures; their files by caption. `places` are those of sensors, if not known."""
+    whole = folder if (folder / "loss.png").exists() else folder.parent  # of several subjects
+    loss = Path(os.path.relpath(whole / "loss.png", folder)).as_posix()
     sensors, times, unit = model.sensors, model.times, model.unit
     if model.kind == "meg":  # MLC11-1609: the serial number says nothing in a figure
         sensors = tuple(name.partition("-")[0] for name in sensors)
@@ -227,7 +270,7 @@ def draw(
     captions = {
         "Mean evoked response to the test images, recorded and generated": "evoked.png",
         "Training: loss by timestep" + ", and the conditional mean on held-out rows"
-        * model.recipe.has_conditional_mean: "loss.png",
+        * model.recipe.has_conditional_mean: loss,
     }
     maps = {"Training": train.signals.mean(axis=0), "Test": real.mean(axis=0),
             "Generated": result.samples.mean(axis=(0, 1))}

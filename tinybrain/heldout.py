@@ -15,20 +15,24 @@ from .denoiser import seeded
 from .parallel import Ranks
 from .pipeline import ImageToBrain
 from .samplers import conditional_mean
+from .subjects import per_subject
 
 
 def hold_out(
-    concepts: tuple[str, ...], share: float, seed: int, validation: str = "concept"
+    concepts: tuple[str, ...], share: float, seed: int, validation: str = "concept",
+    places: Tensor | None = None,
 ) -> Tensor | None:
     """Rows (m,) to hold out of training, to choose the epoch by; None if `share` is 0.
 
     By "concept" whole concepts are kept aside, at least one: the question that new concepts will
     ask. By "image" single images are, as NICE does (740 of 16,540); others of their concepts are
-    then learned from, and the error is flattering.
+    then learned from, and the error is flattering. `places` (n,) say which image each row shows,
+    where several subjects saw the same: what is kept aside is kept aside of all.
     """
     if share == 0:
         return None
-    unit = list(concepts) if validation == "concept" else list(range(len(concepts)))
+    images = list(range(len(concepts))) if places is None else places.tolist()
+    unit = list(concepts) if validation == "concept" else images
     names = sorted(set(unit))
     count = max(1, round(share * len(names)))
     if count >= len(names):
@@ -56,26 +60,36 @@ def heldout_mse(
 ) -> float:
     """MSE of the conditional mean, in signal units, on targets (m, h, w) not learned from."""
     error = torch.zeros((), dtype=torch.float64, device=y0.device)
-    scale = model.scale[:, None].to(y0.device)
     for at in parallel.share(range(0, len(y0), batch_size), here):
         part, condition = y0[at : at + batch_size], context[at : at + batch_size]
+        told = condition[:, :1].cpu() * model.context_scale if model.subjects else condition
+        scale = per_subject(model.scale, model.weights(told)).to(y0.device)  # none is centred
         guess = conditional_mean(model.ddpm, model.denoiser(), condition, model.shape, draws=4)
         error += (scale * (guess - part)).square().sum(dtype=torch.float64)
     return float(parallel.total(error)) / y0.numel()
 
 
-def heldout_references(model: ImageToBrain, signals: np.ndarray, y0: Tensor, rows: Tensor):
+def heldout_references(
+    model: ImageToBrain, signals: np.ndarray, y0: Tensor, rows: Tensor,
+    subject: np.ndarray | None = None,
+) -> dict[str, float]:
     """MSE on the held-out rows of what `heldout_mse` must beat, by name.
 
-    Signals (n, h, w) and targets (n, h, w) are those of all rows. The mean ERP is that of the rows
-    learned from; the encoding model's predictions are those without their concepts, which
-    `prepare` has taken off.
+    Signals (n, h, w) and targets (n, h, w) are those of all rows, of these subjects (n,), by
+    default of one. The mean ERP is that of the subject's rows learned from; the encoding model's
+    predictions are those without their concepts, which `prepare` has taken off.
     """
     aside = torch.zeros(len(signals), dtype=torch.bool)
     aside[rows] = True
+    whose = torch.zeros(len(signals), dtype=torch.long)
+    whose = whose if subject is None else torch.from_numpy(subject)
     signals = torch.from_numpy(signals)
-    references = {"mean ERP": (mean_erp(signals[~aside]) - signals[aside]).square().mean().item()}
+    squares = []
+    for own in (whose == place for place in whose.unique()):
+        squares.append((mean_erp(signals[own & ~aside]) - signals[own & aside]).square())
+    references = {"mean ERP": torch.cat(squares).mean().item()}
     if model.encoding is not None:
-        left = model.offset[:, None] + model.scale[:, None] * y0[aside]
+        weights = torch.eye(max(len(model.subjects), 1))[whose[aside]]
+        left = model.signal(y0[aside], torch.zeros(()), weights)
         references[model.encoding.name] = left.square().mean().item()
     return references

@@ -5,7 +5,8 @@
     y_0     ~ reverse process of the U-Net, given the standardised context    Section 3.5
     signal  = base + offset + scale * y_0                        offset and scale per sensor
 
-Letters: n images, k trials, h sensors, w time points, l tokens, d width.
+A model of several subjects is told beside the image whose signals are wanted (`subjects.py`).
+Letters: n images, k trials, s subjects, h sensors, w time points, l tokens, d width.
 """
 
 from __future__ import annotations
@@ -24,10 +25,12 @@ from . import checkpoint, parallel, samplers
 from .clip.model import CLIP
 from .denoiser import Denoiser, first_weights, seeded
 from .encoder import Encoder
-from .encoding import EncodingModel, fit_encoding
+from .encoding import EncodingModel
 from .parallel import Ranks
 from .recipes import Recipe
 from .signals import BrainSignals
+from .subjects import SubjectEncoding, per_subject, tell_asked, untold, weights_of
+from .targets import SCALING, make_targets
 from .unet import UNet2D, UNetConfig
 
 Images = str | Path | Sequence | np.ndarray | Tensor
@@ -43,10 +46,10 @@ class ImageToBrain:
 
     recipe: Recipe
     unet: UNet2D
-    encoding: EncodingModel | None  # what the network adds to
-    offset: Tensor  # (h,) of the network's target, signal units
-    scale: Tensor  # (h,)
-    context_mean: Tensor  # (d,)
+    encoding: EncodingModel | SubjectEncoding | None  # what the network adds to
+    offset: Tensor  # (h,) of the network's target, signal units; of several subjects (s, h)
+    scale: Tensor  # likewise
+    context_mean: Tensor  # (d,), of several subjects (d + s,)
     context_scale: Tensor  # (d,)
     sensors: tuple[str, ...]
     times: np.ndarray
@@ -54,6 +57,7 @@ class ImageToBrain:
     unit: str
     encoder: Encoder  # what made the context
     card: dict[str, Any]  # data, metrics, versions: whatever a reader of the file should know
+    subjects: tuple[str, ...] = ()  # their names, where there are several
 
     def __post_init__(self) -> None:
         self.ddpm = self.recipe.ddpm()
@@ -71,17 +75,16 @@ class ImageToBrain:
         Parameters
         ----------
         recipe, config
-        recording : `things.EEG2` or anything with its fields; `signals` (n, h, w)
+        recording : `things.EEG2`, `Subjects` or anything with their fields; `signals` (n, h, w)
         context : Tensor (n, l, d)
-            Raw features of every row of the recording.
+            Raw features of every row; of several subjects (n, l, d + s), as `tell_whose` makes it.
         encoder : what made it.
 
         Returns
         -------
         model : ImageToBrain
         y0 : Tensor (n, h, w)
-            Targets of the diffusion process. With `residual`, the prediction taken off each image
-            is the one fitted without that image's concept.
+            Targets of the diffusion process (`targets.make_targets`)
 
         Raises
         ------
@@ -93,25 +96,14 @@ class ImageToBrain:
                 f"conditioning {config.conditioning!r} hears one token, the image; with context "
                 "'image+text' it would not hear the words: use 'cross_attention'"
             )
-        signals = torch.from_numpy(recording.signals)                          # (n, h, w)
-        encoding, base = None, torch.zeros(1)
-        if recipe.residual:
-            encoding, base = fit_encoding(
-                encoder.pooled(context), signals, recording.concepts, components=recipe.products
-            )
-        y0 = signals - base
-        offset, scale = torch.zeros(y0.shape[1]), torch.ones(y0.shape[1])
-        mean, spread = torch.zeros(context.shape[2]), torch.ones(context.shape[2])
-        if recipe.standardise:
-            offset, scale = y0.mean(dim=(0, 2)), y0.std(dim=(0, 2)).clamp(min=1e-12)
-            mean, spread = context.mean(dim=(0, 1)), context.std(dim=(0, 1))
-            spread = spread.clamp(min=1e-6 * float(spread.max()))  # a constant feature stays small
-        unet = first_weights(config, recipe.seed)
+        encoding, scaling, y0 = make_targets(recipe, recording, context, encoder)
         model = cls(
-            recipe, unet, encoding, offset, scale, mean, spread, tuple(recording.sensors),
-            np.asarray(recording.times), recording.kind, recording.unit, encoder, card={},
+            recipe, first_weights(config, recipe.seed), encoding, **scaling,
+            sensors=tuple(recording.sensors), times=np.asarray(recording.times),
+            kind=recording.kind, unit=recording.unit, encoder=encoder, card={},
+            subjects=getattr(recording, "subjects", ()),
         )
-        return model, (y0 - offset[:, None]) / scale[:, None]
+        return model, y0
 
     # ---------------------------------------------------------------------------------------------
     # Generating
@@ -146,15 +138,20 @@ class ImageToBrain:
         return self
 
     def encode(
-        self, images: Images | None = None, captions: Captions = None, *, progress: bool = False
+        self, images: Images | None = None, captions: Captions = None, *,
+        subject: str | None = None, progress: bool = False,
     ) -> Tensor:
         """Context (n, l, d) of what `Encoder.encode` takes, or of features, which are checked.
+
+        Of several subjects it is (n, l, d + s), weights behind features; what has them is left so.
 
         Raises
         ------
         ValueError
-            As `Encoder.encode` and `Encoder.load_clip`; or the features have another width.
+            As `Encoder.encode` and `Encoder.load_clip`; the features have another width; there is
+            no such subject, or the context tells of one already.
         """
+        weights_of(subject, self.subjects)  # who is unknown is named before images are encoded
         if isinstance(images, (np.ndarray, Tensor)) and _is_floating(images):
             context = torch.as_tensor(images, dtype=torch.float32)
             context = rearrange(context, "n d -> n 1 d") if context.ndim == 2 else context
@@ -162,32 +159,39 @@ class ImageToBrain:
             context = self.encoder.encode(
                 self.clip, images, captions, device=self.device, progress=progress
             )
-        wanted = len(self.context_mean)
-        if context.ndim != 3 or context.shape[2] != wanted:
-            raise ValueError(
-                f"features are {tuple(context.shape)}; this model wants (n, {wanted}) or "
-                f"(n, tokens, {wanted})"
-            )
-        return context
+        return tell_asked(context, len(self.context_mean), subject, self.subjects)
+
+    def weights(self, context: Tensor) -> Tensor | None:
+        """Weights (n, s) in a context; None where the model is of one subject."""
+        return untold(context, len(self.subjects))[1] if self.subjects else None
 
     def base(self, context: Tensor) -> Tensor:
         """What the network adds to: the encoding model's prediction, or zero. (n, h, w)."""
         if self.encoding is None:
             return torch.zeros(len(context), *self.shape)
-        return self.encoding.predict(self.encoder.pooled(context))
+        features, weights = untold(context, len(self.subjects))
+        pooled = self.encoder.pooled(features)
+        if self.subjects:
+            return self.encoding.predict(pooled, weights)
+        return self.encoding.predict(pooled)
 
     def condition(self, context: Tensor) -> Tensor:
         """The context as the network sees it (n, l, d), on its device."""
         return ((context - self.context_mean) / self.context_scale).to(self.device)
 
-    def signal(self, y0: Tensor, base: Tensor) -> Tensor:
-        """From the network's y0 to signals, both (n, h, w); the inverse of `prepare`'s scaling."""
-        return base + self.offset[:, None] + self.scale[:, None] * y0.float().cpu()
+    def signal(self, y0: Tensor, base: Tensor, weights: Tensor | None = None) -> Tensor:
+        """From the network's y0 to signals, both (n, h, w); the inverse of `prepare`'s scaling.
+
+        The weights (n, s) are those of the context, where the model is of several subjects.
+        """
+        offset, scale = (per_subject(part, weights) for part in (self.offset, self.scale))
+        return base + offset + scale * y0.float().cpu()
 
     def generate(
         self, images: Images | None = None, trials: int = 1, *, captions: Captions = None,
-        sampler: str | None = None, steps: int | None = None, guidance: float = 1.0, seed: int = 0,
-        batch_size: int = 64, here: Ranks = Ranks(), progress: bool = False,
+        subject: str | None = None, sampler: str | None = None, steps: int | None = None,
+        guidance: float = 1.0, seed: int = 0, batch_size: int = 64, here: Ranks = Ranks(),
+        progress: bool = False,
     ) -> BrainSignals:
         """Signals as single recordings would be, noise included: `trials` for each image.
 
@@ -196,6 +200,7 @@ class ImageToBrain:
         images : path, folder, list of paths or PIL images, pixels, or features (n, d), (n, l, d)
         trials : k
         captions : one per image, for a model that reads; `encoder.captions` makes them of concepts
+        subject : one of `subjects`; by default nobody in particular, the average of them
         sampler, steps : as `samplers.sample`; by default the recipe's.
         guidance : classifier-free guidance; needs a model trained with `drop_context`.
         seed : the noise of each trial is a function of (seed, image, trial), whatever the batches.
@@ -216,7 +221,7 @@ class ImageToBrain:
                 f"guidance {guidance} needs a model that has seen the null context; this one was "
                 "trained with drop_context=0"
             )
-        context = self.encode(images, captions, progress=progress)
+        context = self.encode(images, captions, subject=subject, progress=progress)
         rows = [(image, trial) for image in range(len(context)) for trial in range(trials)]
         data = torch.zeros(len(rows), *self.shape)
         for start in parallel.share(range(0, len(rows), batch_size), here):
@@ -243,11 +248,11 @@ class ImageToBrain:
             steps=steps or (self.recipe.sampling_steps if sampler is None else None),
             guidance=guidance, generator=[seeded(seed, *row) for row in rows], progress=progress,
         )
-        return self.signal(y0, self.base(context))
+        return self.signal(y0, self.base(context), self.weights(context))
 
     def mean(
-        self, images: Images | None = None, *, captions: Captions = None, draws: int = 8,
-        batch_size: int = 64,
+        self, images: Images | None = None, *, captions: Captions = None,
+        subject: str | None = None, draws: int = 8, batch_size: int = 64,
     ) -> BrainSignals:
         """The expected signal E[signal | image], by evaluating the network once, at pure noise.
 
@@ -259,7 +264,7 @@ class ImageToBrain:
         ValueError
             If the recipe has no zero terminal SNR (`samplers.conditional_mean`).
         """
-        context = self.encode(images, captions)
+        context = self.encode(images, captions, subject=subject)
         base, condition = self.base(context), self.condition(context)
         parts = []
         for start in range(0, len(context), batch_size):
@@ -267,27 +272,29 @@ class ImageToBrain:
             y0 = samplers.conditional_mean(
                 self.ddpm, self.denoiser(), condition[of], self.shape, draws=draws
             )
-            parts.append(self.signal(y0, base[of]))
+            parts.append(self.signal(y0, base[of], self.weights(context[of])))
         return self._signals(rearrange(torch.cat(parts), "n h w -> n 1 h w"))
 
     def denoise_steps(
         self, image: Images | None = None, *, captions: Captions = None,
-        sampler: str | None = None, steps: int | None = None, seed: int = 0,
+        subject: str | None = None, sampler: str | None = None, steps: int | None = None,
+        seed: int = 0,
     ) -> Iterator[tuple[int, Tensor]]:
         """Watch one signal appear: (t, y_t (h, w) in signal units), from noise to t = -1.
 
         What the network adds to, `base` and `offset`, counts by sqrt(alpha_bar_t), as all of the
         signal does in `DDPM.q_sample`: at the first step there is nothing but noise.
         """
-        context = self.encode(image, captions)[:1]
+        context = self.encode(image, captions, subject=subject)[:1]
         base, condition = self.base(context), self.condition(context)
+        weights = self.weights(context)
         walk = getattr(samplers, sampler or self.recipe.sampler)(
             self.ddpm, self.denoiser(), condition, self.shape,
             steps=steps or self.recipe.sampling_steps, generator=[seeded(seed, 0, 0)],
         )
         for step in walk:
-            noise = self.scale[:, None] * step.y_t.cpu()
-            whole = self.signal(step.y_t, base)
+            noise = per_subject(self.scale, weights) * step.y_t.cpu()
+            whole = self.signal(step.y_t, base, weights)
             yield step.t, (noise + self.ddpm.alpha_bar(step.t) ** 0.5 * (whole - noise))[0]
 
     def _signals(self, data: Tensor) -> BrainSignals:
@@ -304,8 +311,8 @@ class ImageToBrain:
             "unet_config": checkpoint.config_to_dict(self.unet.config),
             "sensors": list(self.sensors),
             "times": [float(time) for time in self.times],
-            "kind": self.kind,
-            "unit": self.unit,
+            "kind": self.kind, "unit": self.unit,
+            "subjects": list(self.subjects),
             "encoder": asdict(self.encoder),
             "encoding": self.encoding.state() if self.encoding else None,
             **{name: getattr(self, name).clone() for name in SCALING},
@@ -325,20 +332,17 @@ class ImageToBrain:
         content = checkpoint.load(path, "model")
         unet = UNet2D(checkpoint.config_from_dict(UNetConfig, content["unet_config"]))
         unet.load_state_dict(content["unet"])
+        subjects = tuple(content.get("subjects", ()))  # the first files knew of one subject only
+        encoding = SubjectEncoding if subjects else EncodingModel
         model = cls(
-            recipe=checkpoint.config_from_dict(Recipe, content["recipe"]),
-            unet=unet,
-            encoding=content["encoding"] and EncodingModel.from_state(content["encoding"]),
-            **{name: content[name] for name in SCALING},
-            sensors=tuple(content["sensors"]),
-            times=np.array(content["times"]),
+            recipe=checkpoint.config_from_dict(Recipe, {"drop_subject": 0.0, **content["recipe"]}),
+            unet=unet, subjects=subjects,
+            encoding=content["encoding"] and encoding.from_state(content["encoding"]),
+            sensors=tuple(content["sensors"]), times=np.array(content["times"]),
             encoder=checkpoint.config_from_dict(Encoder, content["encoder"]),
-            **{name: content[name] for name in ("kind", "unit", "card")},
+            **{name: content[name] for name in (*SCALING, "kind", "unit", "card")},
         )
         return model.to(device)
-
-
-SCALING = ("offset", "scale", "context_mean", "context_scale")
 
 
 def _is_floating(values: np.ndarray | Tensor) -> bool:

@@ -46,6 +46,7 @@ class Recipe:
     weight_decay: float = 1e-5
     stratified: bool = False  # timesteps spread evenly over each batch
     drop_context: float = 0.0  # share of examples that see the null context
+    drop_subject: float = 0.0  # of several: share of examples not told whose they are
     context_noise: float = 0.0  # standard deviation of noise on the context, while learning
     ema_width: float = 0.0  # width of the weight average as a share of the run so far; 0: none
     bf16: bool = False  # where the device has it
@@ -72,6 +73,8 @@ class Recipe:
                 f"Recipe: sampling_steps is {self.sampling_steps}; wanted 1 to timesteps, "
                 f"{self.timesteps}"
             )
+        if not 0 <= self.drop_subject <= 1:
+            raise ValueError(f"Recipe: drop_subject is {self.drop_subject}; wanted 0 to 1")
         if not 0 <= self.heldout <= 0.5:
             raise ValueError(f"Recipe: heldout is {self.heldout}; wanted a share from 0 to 0.5")
 
@@ -98,6 +101,7 @@ TINYBRAIN = Recipe(
     standardise=True,
     stratified=True,
     drop_context=0.1,
+    drop_subject=0.1,
     ema_width=0.1,
     bf16=True,
     heldout=0.05,

@@ -1,18 +1,28 @@
 """What a model is worth: its numbers beside those it must beat and those it cannot.
 
-Rows: zero, mean ERP and ridge (the baselines), one sample, the mean of k samples, the conditional
-mean (the model), the truth where it is known, the noise ceiling, and the paper's value where the
-data are its own. Columns: MSE, R^2 against the mean ERP, and the three correlations of
-`metrics.pcc`.
+`judge` takes arrays alone: samples, conditional mean, recordings, ridge's predictions. `evaluate`
+makes them from a model. The report is one dictionary, as report.json has it:
+
+    rows             baselines, samples, mean, truth (`scores.py`), ceilings (`ceiling_rows.py`),
+                     and the paper's value where the data are its own
+    ceiling          by random halvings (`ceilings.py`); sample_ceiling: a perfect sampler's
+    curves           PCC image by sensor and by time
+    identification   which image was it? (`identification.py`)
+    realism          samples against held-out recordings, each beside chance (`realism/`)
+    image_effect     true against shuffled images (`image_effect.py`)
+    verdict          the facts, from which the words are made (`verdict.py`)
 
 A sample carries the noise of a training target, as it should; its MSE is therefore that noise plus
-the error of its mean, whatever the model has learned. Hence the rows beneath it.
+the error of its mean, whatever the model has learned. Hence the row beneath it, what a perfect
+sampler's sample would score.
+Letters: n images, k samples of each, r repetitions, h sensors, w time points.
 """
 
 from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,20 +30,28 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from . import baselines, ceilings, metrics
+from . import baselines, ceilings, metrics, realism, scores
+from . import verdict as verdicts
 from .attention import cross_attention_maps
+from .ceiling_rows import Components, ceiling_rows, components
 from .checkpoint import config_to_dict
 from .denoiser import seeded
-from .encoder import Encoder
 from .files import write_text
+from .identification import encoding_features, identify
+from .image_effect import image_effect, image_gap, pair_scores
 from .paper import PAPER_EEG, PAPER_MEG
 from .parallel import Ranks
 from .pipeline import ImageToBrain
+from .report_figures import realism_curves
+from .report_page import table, to_markdown
+
+__all__ = ["Evaluation", "attention_to_words", "evaluate", "judge", "plain", "table",
+           "to_markdown", "verdict", "write"]
 
 # Within subject: by kind and shape the table's number, and the table.
 PAPER = {("eeg", (63, 250)): (1, PAPER_EEG), ("meg", (271, 200)): (4, PAPER_MEG)}
-COLUMNS = ("mse", "r2", "pattern", "image", "pooled")
-HEADINGS = ("MSE", "R² vs mean ERP", "PCC pattern", "PCC image", "PCC pooled")
+FEATURES = 300  # for identification, as in the code of Gifford et al. 2022
+ONE, CONDITIONAL, TRUTH = "one sample", "conditional mean", "truth (best possible)"
 
 
 class Evaluation(NamedTuple):
@@ -60,8 +78,65 @@ def evaluate(
     trials : k, samples per test image
     truth : (n, h, w), the noise-free signals where they are known
     subject : for the paper's value, where shapes are the paper's
-    seed : of the samples and of the ceiling's splits
+    seed : of the samples, and of all that is drawn to judge them
     here : which of the ranks that share the sampling this is; all call
+    progress : show the sampling's
+
+    Raises
+    ------
+    ValueError
+        If shapes do not match or a signal is not finite (`metrics`).
+    """
+    pooled = model.encoder.pooled
+    ridge, left_out = baselines.fit_ridge(
+        pooled(context_train), torch.from_numpy(train.signals), groups=train.concepts
+    )
+    samples = model.generate(
+        context_test, trials, seed=seed, here=here, progress=progress and here.first
+    ).data
+    mean = model.mean(context_test).data[:, 0] if model.recipe.has_conditional_mean else None
+    base = model.encoding.name if model.encoding else "ridge"  # what the network adds to
+    report = judge(
+        samples, mean, train, test, ridge=ridge.predict(pooled(context_test)).numpy(),
+        left_out=left_out.numpy(), truth=truth, subject=subject, seed=seed,
+        others={base: model.base(context_test).numpy()} if base != "ridge" else {},
+    ) | {
+        "encoder": asdict(model.encoder),
+        "attention": attention_to_words(model, context_test),
+        "recipe": config_to_dict(model.recipe),
+        "unet": config_to_dict(model.unet.config),
+        "parameters": sum(p.numel() for p in model.unet.parameters()),
+        "epoch": model.card.get("epoch"),
+        "device": str(model.device),
+    }
+    return Evaluation(report, samples, samples.mean(axis=1) if mean is None else mean)
+
+
+def judge(
+    samples: np.ndarray, mean: np.ndarray | None, train, test, *,
+    ridge: np.ndarray | None = None, left_out: np.ndarray | None = None,
+    others: Mapping[str, np.ndarray] | None = None, truth: np.ndarray | None = None,
+    subject: int | None = None, seed: int = 0,
+) -> dict[str, Any]:
+    """The whole report of generated signals, from arrays; no network.
+
+    Parameters
+    ----------
+    samples : (n, k, h, w) of the test images
+    mean : (n, h, w), the conditional mean; None where there is none
+    train : recording with `signals` (n_train, h, w), `repeats`, `sensors`, `times`, `kind`, `unit`
+    test : recording with `signals` (n, r, h, w), single repetitions, and `repeats`
+    ridge : (n, h, w), ridge's prediction of the test images
+    left_out : (n_train, h, w), that of each training image by a fit without it. They choose the
+        features of identification and the patterns of realism; without them there is neither.
+    others : (n, h, w) by name, further predictions to have a row
+    truth : (n, h, w), the noise-free signals where they are known
+    subject : for the paper's value, where shapes are the paper's
+    seed : of all that is drawn
+
+    Returns
+    -------
+    dictionary; the module's docstring has its keys. `plain` makes JSON of it.
 
     Raises
     ------
@@ -69,76 +144,151 @@ def evaluate(
         If shapes do not match or a signal is not finite (`metrics`).
     """
     target = test.signals.mean(axis=1, dtype=np.float64)                       # (n, h, w)
-    learned = torch.from_numpy(train.signals)
-    erp = np.broadcast_to(baselines.mean_erp(learned).numpy(), target.shape)
-    pooled = model.encoder.pooled
-    ridge, _ = baselines.fit_ridge(pooled(context_train), learned, groups=train.concepts)
-    samples = model.generate(
-        context_test, trials, seed=seed, here=here, progress=progress and here.first
-    ).data
-    added = model.encoding.name if model.encoding else "ridge"  # what the network adds to
-    guesses = {
-        "zero": np.zeros_like(target),
-        "mean ERP": erp,
-        "ridge": ridge.predict(pooled(context_test)).numpy(),
-        **({added: model.base(context_test).numpy()} if added != "ridge" else {}),
-        "one sample": samples[:, 0],
-        **({f"mean of {trials} samples": samples.mean(axis=1)} if trials > 1 else {}),
-        "conditional mean": None,
-    }
-    if model.recipe.has_conditional_mean:
-        guesses["conditional mean"] = model.mean(context_test).data[:, 0]
-    if truth is not None:
-        guesses["truth (best possible)"] = truth
-    rows = [score(name, guess, target, erp) for name, guess in guesses.items()]
-    if test.repeats > 1:
-        ceiling = ceilings.noise_ceiling(test.signals, seed=seed)
-        against = 1 - ceiling.mse / metrics.mse(erp, target)
-        rows.append(
-            {"name": "noise ceiling", "mse": ceiling.mse, "r2": against, **ceiling.corrected}
-        )
-    place, paper = PAPER.get((model.kind, tuple(model.shape)), (0, {}))
-    if subject in paper:
-        mse, pcc = paper[subject]
-        name = f"the paper, Table {place} (axes not stated)"
-        rows.append({"name": name, "mse": mse, "pattern": pcc})
+    k, guesses = samples.shape[1], _guesses(samples, mean, train, ridge, others, truth)
+    sampled = f"mean of {k} samples" if k > 1 else ONE
+    best = sampled if mean is None else CONDITIONAL
+    sums = {name: None if guess is None else scores.sums(guess, target)
+            for name, guess in guesses.items()}
+    errors = {name: own.error for name, own in sums.items() if own}
+    rows = [scores.row(name, own, errors, seed) for name, own in sums.items()]
+    found = {"rows": rows, "ceiling": None, "sample_ceiling": None}
+    single, level = None, None
+    picked = dict.fromkeys(name for name in (best, "ridge") if name in errors)
+    maps = {name: metrics.pcc_map(guesses[name], target) for name in picked}
+    if test.signals.shape[1] > 1:
+        noise, r = ceilings.noise_per_image(test.signals), test.signals.shape[1]
+        single, level = noise * (1 / train.repeats + 1 / r), noise / r
+        parts = components(test.signals)
+        maps["noise ceiling"] = parts.map()
+        _add_ceilings(found, test.signals, parts, train.repeats, k, errors, seed)
+    found["rows"] += _paper_row(train.kind, target.shape[1:], subject)
+    shown = {name: guesses[name] for name in ("mean ERP", "ridge", sampled, CONDITIONAL)
+             if guesses.get(name) is not None}
+    found["curves"] = scores.curves(maps) | {"times": list(train.times)}
+    found["identification"] = _identification(shown, target, train, left_out, seed)
+    found["realism"] = _realism(samples, train, test.signals, left_out, seed)
+    found["image_effect"] = _image_effect(
+        {name: guesses[name] for name in (best, sampled)}, target, seed)
+    found["verdict"] = verdicts.facts(errors, best, single, level, found["realism"],
+                                      found["image_effect"], seed)
+    return found | _about(samples, train, test, seed)
 
+
+def _guesses(samples, mean, train, ridge, others, truth) -> dict[str, np.ndarray | None]:
+    """Predictions (n, h, w) by the name of their row, in the table's order."""
+    n, k, *shape = samples.shape
+    erp = baselines.mean_erp(torch.from_numpy(train.signals)).numpy()          # (h, w)
+    found = {"zero": np.zeros((n, *shape)), "mean ERP": np.broadcast_to(erp, (n, *shape))}
+    found |= {} if ridge is None else {"ridge": ridge}
+    found |= dict(others or {}) | {ONE: samples[:, 0]}
+    found |= {f"mean of {k} samples": samples.mean(axis=1)} if k > 1 else {}
+    return found | {CONDITIONAL: mean} | ({} if truth is None else {TRUTH: truth})
+
+
+def _add_ceilings(
+    found: dict[str, Any], repeats: np.ndarray, parts: Components, averaged: float, k: int,
+    errors: Mapping[str, np.ndarray], seed: int,
+) -> None:
+    """The rows of what cannot be beaten, each beneath the one that cannot beat it."""
+    below = {ONE: averaged, **({f"mean of {k} samples": k * averaged} if k > 1 else {})}
+    names = {f"{name}, perfect sampler": many for name, many in below.items()}
+    rows, found["ceiling"], found["sample_ceiling"] = ceiling_rows(
+        repeats, parts, names, errors, seed
+    )
+    for name, row in zip(below, rows, strict=False):
+        place = next(i for i, own in enumerate(found["rows"]) if own["name"] == name)
+        found["rows"].insert(place + 1, row)
+    found["rows"].append(rows[-1])
+
+
+def _paper_row(kind: str, shape: tuple[int, ...], subject: int | None) -> list[dict[str, Any]]:
+    place, values = PAPER.get((kind, tuple(shape)), (0, {}))
+    if subject not in values:
+        return []
+    mse, pcc = values[subject]
+    name = f"the paper, Table {place} (axes not stated)"
+    return [{"name": name, "mse": mse, "pattern": pcc, "intervals": {}}]
+
+
+def _identification(
+    guesses: Mapping[str, np.ndarray], target: np.ndarray, train, left_out: np.ndarray | None,
+    seed: int,
+) -> dict[str, Any]:
+    """Which image was it? By each prediction; or the reason why it was not asked."""
+    if left_out is None:
+        return {"reason": "no predictions of training images were given to choose features by"}
+    try:
+        count = min(FEATURES, target[0].size)
+        features = encoding_features(left_out, train.signals, count)
+        found = {name: identify(target, guess, features, seed=seed)
+                 for name, guess in guesses.items()}
+    except ValueError as error:
+        return {"reason": str(error)}
+    n, by = len(target), {}
+    for name, each in found.items():
+        by[name] = {score: scores.interval(getattr(each, score))
+                    for score in ("top1", "top5", "median_rank", "pairwise")}
+        by[name]["growth"] = {str(size): scores.interval(top) for size, top in each.growth.items()}
+    chance = {"top1": 1 / n, "top5": min(1, 5 / n), "median_rank": (n + 1) / 2, "pairwise": 0.5}
+    return {"by": by, "chance": chance, "candidates": n, "features": len(features), "seed": seed}
+
+
+def _realism(
+    samples: np.ndarray, train, repeats: np.ndarray, left_out: np.ndarray | None, seed: int
+) -> dict[str, Any]:
+    """Samples against recorded signals of as many repetitions; or why they were not compared."""
+    (n, r), points = repeats.shape[:2], repeats.shape[3]
+    if r < 2 * train.repeats:
+        return {"reason": f"training targets average {train.repeats}, so {2 * train.repeats} test "
+                          f"repetitions are the least that two sets can be made of; there are {r}"}
+    if n < 2 or points < 4:
+        return {"reason": f"{n} images of {points} time points, wanted 2 of 4 or more"}
+    times = np.asarray(train.times, dtype=float)
+    try:
+        patterns = None if left_out is None else realism.encoding_patterns(left_out, seed=seed)
+    except ValueError:  # linear encoding found nothing
+        patterns = None
+    found = realism.evaluate(
+        samples, realism.single_targets(repeats, train.repeats, seed=seed),
+        rate=(len(times) - 1) / (times[-1] - times[0]), patterns=patterns, seed=seed,
+    )
+    some = found.comparisons["variance"]
+    return {"measures": found.numbers(), "curves": realism_curves(found), "images": some.images,
+            "trials": some.trials, "averaged": train.repeats, "seed": seed}
+
+
+def _image_effect(
+    guesses: Mapping[str, np.ndarray], target: np.ndarray, seed: int
+) -> dict[str, Any]:
+    """The permutation test of PCC image, of each prediction."""
+    if len(target) < 2:
+        return {"reason": "one image cannot be shuffled"}
+    found = {}
+    for name, guess in guesses.items():
+        effect = image_effect(guess, target, "image", seed=seed)
+        gap = image_gap(pair_scores(guess, target, "image"), seed=seed)
+        found[name] = {
+            "score": "image", "value": effect.value, "shuffled": scores.interval(effect.shuffled),
+            "p": effect.p_value, "gap": scores.interval(gap),
+            "permutations": effect.permutations, "seed": seed,
+        }  # fmt: skip
+    return found
+
+
+def _about(samples: np.ndarray, train, test, seed: int) -> dict[str, Any]:
+    """What was judged, and with what."""
     ratio = metrics.variance_per_sensor(samples) / metrics.variance_per_sensor(train.signals)
-    report = {
-        "rows": rows,
-        "ceiling": asdict(ceiling) if test.repeats > 1 else None,
-        "sample_variance_ratio": dict(zip(model.sensors, ratio.tolist())),
+    return {
+        "sample_variance_ratio": dict(zip(train.sensors, ratio.tolist())),
         "data": {"train": train.summary, "test": test.summary},
         "repeats": {"train": train.repeats, "test": test.repeats},
-        "shape": model.shape,
-        "unit": model.unit,
-        "encoder": asdict(model.encoder),
-        "attention": attention_to_words(model, context_test),
-        "recipe": config_to_dict(model.recipe),
-        "unet": config_to_dict(model.unet.config),
-        "parameters": sum(p.numel() for p in model.unet.parameters()),
-        "epoch": model.card.get("epoch"),
-        "trials": trials,
+        "shape": tuple(samples.shape[2:]),
+        "unit": train.unit,
+        "trials": samples.shape[1],
         "seed": seed,
-        "device": str(model.device),
-        "versions": {"python": platform.python_version(), "torch": str(torch.__version__)},
-    }
-    mean = guesses["conditional mean"]
-    return Evaluation(report, samples, samples.mean(axis=1) if mean is None else mean)
-
-
-def score(
-    name: str, guess: np.ndarray | None, target: np.ndarray, erp: np.ndarray
-) -> dict[str, Any]:
-    """One row of the table; a row without a guess has no numbers."""
-    if guess is None:
-        return {"name": name}
-    return {
-        "name": name,
-        "mse": metrics.mse(guess, target),
-        "r2": metrics.r2(guess, target, erp),
-        **{kind: metrics.pcc(guess, target, kind) for kind in metrics.KINDS},
-    }
+        "versions": {"python": platform.python_version(), "torch": str(torch.__version__),
+                     "numpy": np.__version__},
+    }  # fmt: skip
 
 
 def attention_to_words(model: ImageToBrain, context: torch.Tensor) -> dict[str, float] | None:
@@ -156,105 +306,9 @@ def attention_to_words(model: ImageToBrain, context: torch.Tensor) -> dict[str, 
     return {"mean": float(share.mean()), "least": float(share.min()), "most": float(share.max())}
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """The rows in Markdown, aligned; a number that does not exist is a dash."""
-    cells = [["", *HEADINGS]]
-    for row in rows:
-        cells.append([row["name"], *(number(row.get(column), column) for column in COLUMNS)])
-    widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
-    for line in cells:
-        line[:] = [line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:]))]
-    rule = ["-" * widths[0], *("-" * (w - 1) + ":" for w in widths[1:])]
-    return "\n".join(f"| {' | '.join(line)} |" for line in [cells[0], rule, *cells[1:]])
-
-
-def number(value: float | None, column: str) -> str:
-    if value is None or not np.isfinite(value):
-        return "–"
-    return f"{value:.4f}" if column == "mse" else f"{value:.3f}"
-
-
-# -------------------------------------------------------------------------------------------------
-# In words
-
-
-def verdict(report: dict[str, Any]) -> str:
-    """The findings in two sentences, computed from the rows."""
-    mse = {row["name"]: row.get("mse") for row in report["rows"]}
-    averaged = f"mean of {report['trials']} samples" if report["trials"] > 1 else "one sample"
-    best = "conditional mean" if mse["conditional mean"] else averaged
-    erp, ridge = (mse[best] / mse[name] for name in ("mean ERP", "ridge"))
-    text = (
-        f"{best.capitalize()}: MSE {mse[best]:.4f}, {erp:.2f} x the mean ERP's "
-        f"({'better' if erp < 1 else 'worse'}) and {ridge:.3f} x ridge's "
-        f"({'better' if ridge < 1 else 'worse'})"
-    )
-    if "noise ceiling" in mse and erp < 1:
-        reach = (mse["mean ERP"] - mse[best]) / (mse["mean ERP"] - mse["noise ceiling"])
-        text += f"; {reach:.0%} of the way from the mean ERP to the noise ceiling"
-    ratios = list(report["sample_variance_ratio"].values())
-    return text + (
-        f". Samples: variance per sensor {min(ratios):.2f} to {max(ratios):.2f} x that of the "
-        f"training targets (median {np.median(ratios):.2f})."
-    )
-
-
-def to_markdown(report: dict[str, Any], figures: dict[str, str]) -> str:
-    """The report as a page; `figures` are file names by caption."""
-    repeats, recipe, encoder = report["repeats"], report["recipe"], Encoder(**report["encoder"])
-    lines = [
-        "# tinybrain report", "", verdict(report), "", table(report["rows"]), "",
-        f"MSE in {report['unit']}² over images, sensors and time points, against the mean of the "
-        f"test repetitions ({repeats['test']}). PCC: pattern, per image over sensors and time "
-        "points; image, per sensor and time point across images; pooled, over everything. Mean "
-        "ERP and ridge are fitted on all training images. The noise ceiling is what the expected "
-        "response itself would score, estimated from the repetitions (correlations: "
-        "Spearman-Brown).",
-    ]  # fmt: skip
-    if repeats["train"] != repeats["test"]:
-        lines.append(
-            f"\nTraining targets average {repeats['train']} repetitions, test targets "
-            f"{repeats['test']}: one sample rightly carries the noise of the former, so its MSE is "
-            "high however good the model."
-        )
-    if not recipe["zero_terminal_snr"]:
-        lines.append(
-            "\nThis recipe has no conditional mean: its last timestep is not pure noise "
-            "(no zero terminal SNR)."
-        )
-    validation = (
-        f"{recipe['heldout']:.1%} of the training {recipe['validation']}s held out, seed "
-        f"{recipe['seed']}" if recipe["heldout"] else "none"
-    )
-    attention = []
-    if report["attention"]:
-        mean, least, most = (report["attention"][name] for name in ("mean", "least", "most"))
-        attention = [
-            f"- attention to the words, not the image: {mean:.2f} on average over layers, heads "
-            f"and positions, {least:.2f} to {most:.2f}"
-        ]
-    lines += [
-        "", "## What was run", "",
-        f"- training: {report['data']['train']}",
-        f"- test: {report['data']['test']}",
-        f"- context: {encoder.describe()}",
-        *attention,
-        f"- recipe {recipe['name']}: {recipe['prediction']}-prediction, {recipe['schedule']} "
-        f"schedule{' with zero terminal SNR' if recipe['zero_terminal_snr'] else ''}, "
-        f"{'ridge residual, ' if recipe['residual'] else ''}at most {recipe['epochs']} epochs of "
-        f"batch {recipe['batch_size']}, learning rate {recipe['lr']:g}; epoch {report['epoch']} is "
-        "kept",
-        f"- validation: {validation}",
-        f"- network: {report['parameters']:,} parameters, channels {report['unet']['channels']}, "
-        f"{report['unet']['conditioning']}",
-        f"- sampling: {recipe['sampler']}, {recipe['sampling_steps']} steps, {report['trials']} "
-        f"trial{'s' * (report['trials'] > 1)} an image, seed {report['seed']}; "
-        f"device {report['device']}, torch {report['versions']['torch']}",
-        "",
-    ]  # fmt: skip
-    for caption, file in figures.items():
-        lines += [f"![{caption}]({file})", "", f"*{caption}*", ""]
-    return "\n".join(lines)
+def verdict(report: Mapping[str, Any]) -> str:
+    """The findings as one paragraph, made from the facts in `report["verdict"]`."""
+    return verdicts.words(report["verdict"])
 
 
 def write(report: dict[str, Any], folder: str | Path, figures: dict[str, str]) -> Path:

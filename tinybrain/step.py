@@ -28,6 +28,7 @@ from .denoiser import Denoiser, seeded
 from .parallel import Ranks
 from .recipes import Recipe
 from .speed import Speed, in_tf32, set_recompute
+from .subjects import forget
 from .unet import UNet2D
 
 BINS = 10  # of timesteps, for the log
@@ -73,17 +74,21 @@ def start(
 
 def train_step(
     state: State, recipe: Recipe, ddpm, y0: Tensor, context: Tensor, rows: Tensor,
-    here: Ranks = Ranks(), micro_batch: int | None = None,
+    here: Ranks = Ranks(), micro_batch: int | None = None, subjects: int = 0,
 ) -> None:
     """One step of AdamW on the rows (b,) of y0 (n, h, w) and context (n, l, d).
 
-    With `micro_batch` the network sees so many rows at a time, to spare memory.
+    With `micro_batch` the network sees so many rows at a time, to spare memory. The context of a
+    model of several subjects ends in so many weights.
     """
     y0, context = y0[rows], context[rows]
     draw = ddpm.draw(
         y0, generator=seeded(recipe.seed, 2, state.step), drop_context=recipe.drop_context,
         stratified=recipe.stratified,
     )
+    if subjects and recipe.drop_subject:
+        lot = seeded(recipe.seed, 6, state.step)
+        context = forget(context, subjects, recipe.drop_subject, lot)
     if recipe.context_noise:
         noise = gaussian(context.shape, seeded(recipe.seed, 4, state.step), like=context)
         context = context + recipe.context_noise * noise

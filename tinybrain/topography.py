@@ -32,6 +32,7 @@ MARGIN = 0.25  # head radii: carries the 10-20 ring (0.8) to the outline; a patc
 CELL = 2.4  # head radii that a map is given: the head, its nose and some air
 PIXELS = 96  # across a cell
 DPI = 200
+MINUS = "\N{MINUS SIGN}"
 
 
 # Interpolation -----------------------------------------------------------------------------------
@@ -144,6 +145,7 @@ def _arc(start: float, stop: float) -> np.ndarray:
 def plot_topographies(
     rows: Mapping[str, np.ndarray], *, sensors: Sequence[str], xy: np.ndarray, times: np.ndarray,
     every: float = 0.1, unit: str, path: str | Path, title: str | None = None,
+    colours: Mapping[str, str] | None = None,
 ) -> Path:
     """Draw evoked responses as rows of scalp maps over time, one colour scale for all of them.
 
@@ -158,6 +160,7 @@ def plot_topographies(
         is labelled with that sample's own time.
     unit : of the signals, for the colour bar.
     path : file to write; its suffix chooses the format.
+    colours : of the names of rows, black where not given.
 
     Returns
     -------
@@ -167,61 +170,96 @@ def plot_topographies(
     ------
     ValueError : signals, sensors, positions and times that do not fit together.
     """
-    from matplotlib.figure import Figure
-
     xy, times = check_positions(xy, sensors), np.asarray(times, dtype=np.float64)
     shown = nearest_samples(times, every)
     signals = _check_rows(rows, (len(xy), len(times)))
-    values = rearrange(signals[..., shown], "r h c -> r c h")
+    figure, _ = lay_out(
+        rearrange(signals[..., shown], "r h c -> r c h"), xy, labels=list(rows), colours=colours,
+        times=times[shown], unit=unit, title=title,
+    )
+    return save_figure(figure, path)
+
+
+def lay_out(
+    values: np.ndarray, xy: np.ndarray, *, labels: Sequence[str], times: np.ndarray, unit: str,
+    title: str | None = None, colours: Mapping[str, str] | None = None, margin: float = 0.0,
+) -> tuple[Figure, Axes]:
+    """A figure of maps of values (r, c, h), rows and columns named, with its colour bar.
+
+    `margin` inches stay free at the left. In the axes that come back each map is one unit wide.
+    """
+    from matplotlib.figure import Figure
+
     r, c, _ = values.shape
-    labels = [name.replace(" - ", "\n\N{MINUS SIGN} ") for name in rows]
+    labels, colours = [label.replace(" - ", f"\n{MINUS} ") for label in labels], colours or {}
     longest = max(len(line) for label in labels for line in label.split("\n"))
-    side, left, right, top = 0.8, 0.2 + 0.1 * longest, 0.9, 0.6 if title else 0.3  # inches
+    side, right, top = 0.8, 0.9, 0.6 if title else 0.3  # inches
+    left = margin + 0.2 + 0.1 * longest
     figure = Figure(figsize=(left + side * c + right, side * r + top))
     axes = add_axes(figure, left, 0, side * c, side * r)
     image = draw_maps(axes, values, xy)
     for i, label in enumerate(labels):
-        axes.text(-0.05, r - i - 0.5, label, size=11, ha="right", va="center")
-    for j, t in enumerate(times[shown]):
+        axes.text(-0.05, r - i - 0.5, label, size=11, ha="right", va="center",
+                  color=colours.get(label, "k"))
+    for j, t in enumerate(times):
         axes.text(j + 0.5, r, milliseconds(t), size=11, ha="center", va="bottom")
     if title:
         axes.text(c / 2, r + 0.35, title, size=12, ha="center", va="bottom")
     tall = min(0.7 * r * side, 2.0)
     bar = add_axes(figure, left + side * c + 0.08, (r * side - tall) / 2, 0.1, tall)
     draw_scale(bar, image, unit)
-    return save_figure(figure, path)
+    return figure, axes
 
 
-def draw_maps(
-    axes: Axes, values: np.ndarray, xy: np.ndarray, limit: float | None = None
-) -> AxesImage:
+def paint(values: np.ndarray, xy: np.ndarray) -> tuple[np.ndarray, float]:
+    """Maps (..., m, m) of values (..., h), and a limit for their scale.
+
+    The first axis of a map goes up, the second to the right, over `cell_width(xy)` head radii. The
+    limit is the largest value painted in any of them, rounded up to two digits.
+    """
+    pixel = ((np.arange(PIXELS) + 0.5) / PIXELS - 0.5) * cell_width(xy)
+    grid = np.stack(np.meshgrid(pixel, pixel), axis=-1)  # (m, m, 2)
+    maps = _interpolate(values, xy, grid)  # (..., m, m)
+    return maps, round_up(np.abs(maps[..., _painted(xy, grid)]).max())
+
+
+def cell_width(xy: np.ndarray) -> float:
+    """Head radii that a map is wide: more where sensors sit below the outline."""
+    return CELL * max(1, np.linalg.norm(xy, axis=1).max())
+
+
+def draw_maps(axes: Axes, values: np.ndarray, xy: np.ndarray) -> AxesImage:
     """Fill axes with maps of values (r, c, h), each one unit wide, the first row at the top.
 
-    One picture, so one colour scale, from -limit to limit; by default the limit is the largest
-    value painted, rounded up to two digits.
+    One picture, so one colour scale: from minus the limit of `paint` to the limit.
     """
-    r, c, _ = values.shape
-    cell = CELL * max(1, np.linalg.norm(xy, axis=1).max())  # head radii
-    pixel = ((np.arange(PIXELS) + 0.5) / PIXELS - 0.5) * cell
-    grid = np.stack(np.meshgrid(pixel, pixel), axis=-1)  # (m, m, 2)
-    maps = _interpolate(values, xy, grid)  # (r, c, m, m)
-    limit = limit or round_up(np.abs(maps[..., _painted(xy, grid)]).max())
+    maps, limit = paint(values, xy)
+    return draw_painted(axes, maps, xy, limit)
+
+
+def draw_painted(
+    axes: Axes, maps: np.ndarray, xy: np.ndarray, limit: float, contours: bool = True
+) -> AxesImage:
+    """`draw_maps` of maps (r, c, m, m) that are painted already, from -limit to limit."""
+    r, c, _, _ = maps.shape
     picture = rearrange(maps[::-1], "r c y x -> (r y) (c x)")
     image = axes.imshow(picture, "RdBu_r", origin="lower", extent=(0, c, 0, r))
     image.set(clim=(-limit, limit), interpolation="bilinear")
-    levels = limit * np.array([-0.75, -0.5, -0.25, 0.25, 0.5, 0.75])
-    lines = axes.contour(picture, levels, origin="lower", extent=(0, c, 0, r))
-    lines.set(edgecolor="k", linestyle="-", linewidth=0.3, alpha=0.5)
+    cut = [image]
+    if contours:
+        levels = limit * np.array([-0.75, -0.5, -0.25, 0.25, 0.5, 0.75])
+        cut.append(axes.contour(picture, levels, origin="lower", extent=(0, c, 0, r)))
+        cut[1].set(edgecolor="k", linestyle="-", linewidth=0.3, alpha=0.5)
     column, row = np.meshgrid(np.arange(c), np.arange(r))
     centres = rearrange([column, row], "xy r c -> (r c) 1 xy") + 0.5
-    _draw_heads(axes, xy, cell, centres, (image, lines))
+    _draw_heads(axes, xy, cell_width(xy), centres, cut)
     axes.set(xlim=(0, c), ylim=(0, r), aspect="equal")
     axes.axis("off")
     return image
 
 
 def _draw_heads(
-    axes: Axes, xy: np.ndarray, cell: float, centres: np.ndarray, painted: tuple[Artist, ...]
+    axes: Axes, xy: np.ndarray, cell: float, centres: np.ndarray, painted: Sequence[Artist]
 ) -> None:
     """Outline, nose, ears and sensors at each centre (maps, 1, 2); the paint is cut to shape."""
     from matplotlib.collections import LineCollection
@@ -246,7 +284,7 @@ def draw_scale(axes: Axes, image: AxesImage, unit: str) -> None:
     """A colour bar of a symmetric scale: its ends, zero, and the unit."""
     _, limit = image.get_clim()
     bar = axes.figure.colorbar(image, cax=axes)
-    bar.set_ticks([-limit, 0, limit], labels=[f"\N{MINUS SIGN}{limit:g}", "0", f"+{limit:g}"])
+    bar.set_ticks([-limit, 0, limit], labels=[f"{MINUS}{limit:g}", "0", f"+{limit:g}"])
     bar.ax.tick_params(labelsize=11, length=2)
     bar.set_label(unit, size=11, labelpad=-6)
 
@@ -283,7 +321,7 @@ def nearest_samples(times: np.ndarray, every: float) -> np.ndarray:
 
 def milliseconds(seconds: float) -> str:
     """Such as "-200 ms", with a typographic minus."""
-    return f"{round(1000 * seconds)} ms".replace("-", "\N{MINUS SIGN}")
+    return f"{round(1000 * seconds)} ms".replace("-", MINUS)
 
 
 def round_up(limit: float) -> float:

@@ -200,7 +200,8 @@ def take_step(run: Run, batch: Tensor) -> None:
     """`train_step`, and what to do about a batch that does not fit."""
     data = (run.model.recipe, run.model.ddpm, run.y0, run.context)
     try:
-        train_step(run.state, *data, batch, run.here, run.micro_batch)
+        subjects = len(run.model.subjects)
+        train_step(run.state, *data, batch, run.here, run.micro_batch, subjects)
         return
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):

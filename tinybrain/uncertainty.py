@@ -4,16 +4,23 @@ A test set is a draw of images; another draw would have given another number. Im
 again from those there are, with replacement, and the number is computed of each draw: the middle
 95 % of what comes out is the interval. What is compared is drawn together, so that images that are
 hard for all cancel.
+
+A number that is no function of means over images, or of too many, has the jackknife's interval
+(Tukey 1958): one block of images after the other is left out, of B,
+
+    s^2 = (B - 1) / B sum_b (value_b - mean of them)^2,    value +- t(B - 1; 97.5 %) s
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
 BLOCK = 1000  # draws at a time
+KEEP = 4_000_000  # counts of a bootstrap that are kept, for the next one draws the same: 8 MB
 
 
 class Interval(NamedTuple):
@@ -47,12 +54,9 @@ def bootstrap(
     if values.ndim != 2 or len(values) < 2 or not np.isfinite(values).all():
         raise ValueError(f"bootstrap: values {values.shape}; wanted (images, numbers), two images "
                          "or more, all finite")
-    statistic = statistic or (lambda means: means[..., 0])
-    rng, found = np.random.default_rng(seed), []
-    for start in range(0, draws, BLOCK):
-        count = min(BLOCK, draws - start)
-        times = rng.multinomial(len(values), np.full(len(values), 1 / len(values)), count)
-        found.append(statistic(times @ values / len(values)))                  # (count,)
+    statistic, n = statistic or (lambda means: means[..., 0]), len(values)
+    counts = _kept(n, draws, seed) if n * draws <= KEEP else _counts(n, draws, seed)
+    found = [statistic(times @ values / n) for times in counts]                # each (count,)
     low, high = np.quantile(np.concatenate(found), [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(statistic(values.mean(axis=0))), float(low), float(high))
 
@@ -72,3 +76,42 @@ def gap_closed(
         return (theirs - mine) / (theirs - least)
 
     return bootstrap(np.stack([model, reference, best], axis=1), share, draws=draws, seed=seed)
+
+
+def jackknife(value: float, without: np.ndarray, *, level: float = 0.95) -> Interval:
+    """Interval of any number from its values without each block of images (Tukey 1958).
+
+    Blocks are of one size, or nearly. The interval is symmetric, and not cut where the number
+    itself must end, such as a correlation at 1.
+
+    Parameters
+    ----------
+    value : with all images
+    without : (B,), without each block
+    level
+
+    Returns
+    -------
+    Interval, its bounds nan where there are fewer than two blocks or a value is not finite.
+    """
+    from scipy.special import stdtrit
+
+    blocks, without = len(without), np.asarray(without, np.float64)
+    if blocks < 2 or not np.isfinite([value, *without]).all():
+        return Interval(float(value), float("nan"), float("nan"))
+    error = np.sqrt((blocks - 1) / blocks * np.square(without - without.mean()).sum())
+    reach = stdtrit(blocks - 1, (1 + level) / 2) * error
+    return Interval(float(value), float(value - reach), float(value + reach))
+
+
+def _counts(n: int, draws: int, seed: int) -> Iterator[np.ndarray]:
+    """How often each of n images is in each draw, (count, n), some draws at a time."""
+    rng = np.random.default_rng(seed)
+    for start in range(0, draws, BLOCK):
+        yield rng.multinomial(n, np.full(n, 1 / n), min(BLOCK, draws - start))
+
+
+@lru_cache(maxsize=2)
+def _kept(n: int, draws: int, seed: int) -> tuple[np.ndarray, ...]:
+    """The same, kept in int16: n is small where they are."""
+    return tuple(times.astype(np.int16) for times in _counts(n, draws, seed))

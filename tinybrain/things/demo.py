@@ -7,7 +7,8 @@ The recording of image n in repetition r, at sensor h and time t, is
 with M the mean recording, D what is specific to the image (zero on average over training images)
 and Gaussian noise, from `twin/evoked.py`, scaled to chosen variance components (`simulation.py`
 there). The best prediction that anyone can make from an image is M + D, which is kept in
-`truth.npz`. Folders, containers and keys are those of the files in circulation (`writing.py`, and
+`truth.npz`, and of further subjects, who differ as people do (`people.py`), in `truth_sub-02.npz`
+and so on. Folders, containers and keys are those of the files in circulation (`writing.py`, and
 for MEG `meg_writing.py`), so that a twin is read as the data set is.
 Letters: n images, r repetitions, h sensors, w time points, a attributes.
 """
@@ -19,23 +20,24 @@ import os
 import shutil
 import uuid
 import zipfile
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from ..files import write_atomically
+from .meg.files import subject_number
 from .twin import drawing, evoked, meg_writing, writing
+from .twin.people import person, streams
 from .twin.settings import Settings, choose
-from .twin.simulation import responses, trials
+from .twin.simulation import draw_trials, responses
 
 
 @dataclass(frozen=True)
 class Truth:
-    """What only a demo can know, from `truth.npz`.
+    """What only a demo can know of a subject, from `truth.npz` or `truth_sub-02.npz`.
 
     `train` and `test` are the noise-free responses, float32 (n, h, w). The attributes (n, a) are
     those that the images were drawn from, float64 in [-1, 1], named in `attributes`.
@@ -57,6 +59,7 @@ def make_demo(
     root: str | Path,
     kind: str = "eeg",
     *,
+    subjects: int = 1,
     seed: int = 0,
     train_concepts: int | None = None,
     train_images: int | None = None,
@@ -73,9 +76,10 @@ def make_demo(
     noise_variance: float | None = None,
     container: str | None = None,
 ) -> Path:
-    """Write a folder that looks like THINGS-EEG2 or THINGS-MEG with one subject, and `truth.npz`.
+    """Write a folder that looks like THINGS-EEG2 or THINGS-MEG, and `truth.npz`.
 
-    The same settings give the same files. A demo that is there already is kept if it has these
+    The same settings give the same files, and a subject's do not depend on how many others there
+    are. A demo that is there already is kept if it has these
     settings. The folder appears when it is complete, not before.
 
     What is not given is that of `twin.settings.DEFAULTS`: in EEG 400 concepts x 4 images, 32
@@ -93,6 +97,8 @@ def make_demo(
     ----------
     root : folder to make.
     kind : "eeg" or "meg".
+    subjects : sub-01, sub-02, ..., all of whom see the same images; see `twin/people.py`. What is
+        said below of responses and noise is the first, who is average.
     seed : of all that is random.
     train_concepts, train_images, train_repeats : concepts, images of each, repetitions of those.
     test_concepts, test_images, test_repeats : likewise; no test concept is a training concept. In
@@ -126,7 +132,7 @@ def make_demo(
         "image_size": image_size, "erp_power": erp_power, "image_variance": image_variance,
         "noise_variance": noise_variance, "container": container,
     }  # fmt: skip
-    settings = choose(kind, seed, asked)
+    settings = choose(kind, seed, subjects, asked)
     root = Path(root)
     if _is_made(root, settings):
         return root
@@ -144,23 +150,69 @@ def make_demo(
     return root
 
 
-def read_truth(root: str | Path) -> Truth:
-    """The truth of a demo.
+def read_truth(root: str | Path, subject: int | str = 1) -> Truth:
+    """The truth of a demo about one of its subjects.
 
     Raises
     ------
-    FileNotFoundError : `root` is no demo.
-    ValueError : its `truth.npz` is damaged.
+    FileNotFoundError : `root` is no demo, or has no such subject.
+    ValueError : its file is damaged.
     """
-    content = _load(Path(root), [field.name for field in fields(Truth)])
+    content = _load(Path(root), subject_number(subject), [field.name for field in fields(Truth)])
     names = {key: tuple(content[key].tolist()) for key in ("attributes", "sensors")}
     return Truth(**content | names | {"settings": json.loads(str(content["settings"]))})
 
 
-def _load(root: Path, keys: list[str]) -> dict[str, np.ndarray]:
-    path = root / "truth.npz"
+def draw_targets(
+    root: str | Path, subject: int | str = 1, split: str = "test", *, trials: int = 1, seed: int = 0
+) -> np.ndarray:
+    """What a perfect sampler of training targets draws: the truth and new noise.
+
+    A training target is the mean of `train_repeats` repetitions: the images of either split are
+    recorded anew so many times, and averaged, for each of the trials.
+
+    Parameters
+    ----------
+    root, subject : as in `read_truth`.
+    split : "train" or "test", the images.
+    trials, seed : how many to draw of each image, and the seed of their noise, which is not that of
+        the recordings.
+
+    Returns
+    -------
+    (n, k, h, w) float32, in the order and the unit of the truth.
+
+    Raises
+    ------
+    ValueError : another split, less than one trial; and as `read_truth`.
+    """
+    if split not in ("train", "test") or trials < 1:
+        raise ValueError(f"split {split!r}, {trials} trials; wanted 'train' or 'test', 1 or more")
+    truth = read_truth(root, subject)
+    variance = truth.noise_variance.mean() / truth.settings["train_repeats"]
+    noise = evoked.noise_model(truth.sensors, truth.times, variance)
+    rng = np.random.default_rng([seed, subject_number(subject), truth.settings["seed"]])
+    return np.concatenate(list(draw_trials(getattr(truth, split), trials, noise, rng)))
+
+
+def _truth_file(root: Path, subject: int) -> Path:
+    return root / ("truth.npz" if subject == 1 else f"truth_sub-{subject:02d}.npz")
+
+
+def _subjects(root: Path) -> int:
+    """How many subjects a demo has."""
+    return 1 + len(list(root.glob("truth_sub-*.npz")))
+
+
+def _load(root: Path, subject: int, keys: list[str]) -> dict[str, np.ndarray]:
+    path = _truth_file(root, subject)
+    if not _truth_file(root, 1).is_file():
+        raise FileNotFoundError(f"no {root / 'truth.npz'}: {root} is no demo; make_demo makes one")
     if not path.is_file():
-        raise FileNotFoundError(f"no {path}: {root} is no demo; make_demo makes one")
+        raise FileNotFoundError(
+            f"no {path}: the demo has subjects 1 to {_subjects(root)}, not "
+            f"{subject}; make_demo(..., subjects={subject}) in a new folder makes one with more"
+        )
     try:
         with np.load(path) as file:
             return {key: file[key] for key in keys}
@@ -174,8 +226,9 @@ def _is_made(root: Path, settings: Settings) -> bool:
         return False
     if not (root / "truth.npz").is_file():
         raise ValueError(f"{root} is there and is no demo; choose a new folder")
-    found = json.loads(str(_load(root, ["settings"])["settings"]))
-    wanted = json.loads(json.dumps(asdict(settings)))
+    found = json.loads(str(_load(root, 1, ["settings"])["settings"]))
+    found["subjects"] = _subjects(root)
+    wanted = json.loads(json.dumps(settings.stored | {"subjects": settings.subjects}))
     other = [key for key in wanted if found.get(key) != wanted[key]]
     if other:
         differ = "; ".join(f"{key} {found.get(key)}, not {wanted[key]}" for key in other)
@@ -188,88 +241,96 @@ def _is_made(root: Path, settings: Settings) -> bool:
 
 def _write(root: Path, settings: Settings) -> None:
     """Write a whole demo."""
-    truth = (_write_meg if settings.kind == "meg" else _write_eeg)(root, settings)
+    scenes = streams(settings.seed, 1)[0]
+    (_write_meg if settings.kind == "meg" else _write_eeg)(root, settings, scenes)
+
+
+def _write_truth(root: Path, subject: int, truth: Truth) -> None:
     content = vars(truth) | {"settings": json.dumps(truth.settings)}
-    write_atomically(root / "truth.npz", lambda file: np.savez(file, **content))
+    write_atomically(_truth_file(root, subject), lambda file: np.savez(file, **content))
 
 
-def _write_eeg(root: Path, settings: Settings) -> Truth:
-    streams = np.random.SeedSequence(settings.seed).spawn(3)
-    scenes, *others = (np.random.default_rng(stream) for stream in streams)
-    concepts = _by_name({
+def _write_eeg(root: Path, settings: Settings, scenes: np.random.Generator) -> None:
+    concepts = drawing.by_name({
         "train": drawing.draw_attributes(settings.train_concepts, settings.train_images, scenes),
         "test": drawing.draw_attributes(settings.test_concepts, settings.test_images, scenes),
     })
     draw = partial(drawing.draw, size=settings.image_size)
     writing.write_images(root / "Image_set", concepts, draw)
     attributes = [np.concatenate(list(split.values())) for split in concepts.values()]  # (n, a)
-    truth, noise = _simulate(attributes, settings)
-    subject = root / f"Preprocessed_data_{settings.rate:g}Hz" / "sub-01"
+    for subject in range(1, 1 + settings.subjects):
+        _write_truth(root, subject, _record_eeg(root, settings, subject, attributes))
+
+
+def _record_eeg(
+    root: Path, settings: Settings, subject: int, attributes: Sequence[np.ndarray]
+) -> Truth:
+    """Write one subject's recordings."""
+    truth, noise = _simulate(attributes, settings, subject)
+    folder = root / f"Preprocessed_data_{settings.rate:g}Hz" / f"sub-{subject:02d}"
     before = int(settings.rate * evoked.BASELINE + 1e-9)  # rounding must not cost a sample
     times = np.arange(-before, settings.points) / settings.rate
     repeats = settings.train_repeats, settings.test_repeats
-    for split, rows, r, rng in zip(("training", "test"), truth, repeats, others):
-        path = subject / f"preprocessed_eeg_{split}.npy"
+    generators = streams(settings.seed, subject)[1:]
+    for split, rows, r, rng in zip(("training", "test"), truth, repeats, generators):
+        path = folder / f"preprocessed_eeg_{split}.npy"
         shape = (len(rows), r, *rows.shape[1:])
-        blocks = trials(rows, r, noise, rng)
+        blocks = draw_trials(rows, r, noise, rng)
         writing.write_recording(path, shape, blocks, settings.sensors, times, settings.container)
     return Truth(
         *truth, *attributes, drawing.ATTRIBUTES, settings.sensors, settings.times, noise.variance,
-        asdict(settings),
+        settings.stored,
     )
 
 
-def _write_meg(root: Path, settings: Settings) -> Truth:
-    streams = np.random.SeedSequence(settings.seed).spawn(4)
-    scenes, train_rng, test_rng, order = (np.random.default_rng(stream) for stream in streams)
+def _write_meg(root: Path, settings: Settings, scenes: np.random.Generator) -> None:
     many = settings.train_images
-    splits = _by_name({
+    splits = drawing.by_name({
         "train": drawing.draw_attributes(settings.train_concepts, many, scenes),
         "test": drawing.draw_attributes(settings.test_concepts, many + 1, scenes),  # one more
     })
     concepts = meg_writing.in_order(splits["train"] | splits["test"])
     meg_writing.write_images(root, concepts, many, partial(drawing.draw, size=settings.image_size))
     tested = meg_writing.presented(splits["test"])
-    table = meg_writing.trial_table(concepts, many, tested, settings.test_repeats, order)
-    meg_writing.write_table(root / "sample_attributes_P1.csv", table)
     shown = np.concatenate([images[:many] for images in concepts.values()])    # (n, a)
     kept = np.repeat([name in splits["train"] for name in concepts], many)     # (n,)
     test = np.stack([concepts[name][many] for name in tested])                 # (n, a)
-    truth, noise = _simulate((shown, test), settings, counted=kept)
+    for subject in range(1, 1 + settings.subjects):
+        order = streams(settings.seed, subject)[3]
+        table = meg_writing.trial_table(concepts, many, tested, settings.test_repeats, order)
+        meg_writing.write_table(root / f"sample_attributes_P{subject}.csv", table)
+        _write_truth(root, subject, _record_meg(root, settings, subject, (shown, test), kept))
+
+
+def _record_meg(
+    root: Path, settings: Settings, subject: int, attributes: Sequence[np.ndarray],
+    kept: np.ndarray,
+) -> Truth:
+    """Write one subject's recordings; `kept` are the training rows that are of no test concept."""
+    (train, test), noise = _simulate(attributes, settings, subject, counted=kept)
+    _, train_rng, test_rng, _ = streams(settings.seed, subject)
     folder = root / "Preprocessed_data"
-    blocks = (block[:, 0] for block in trials(truth[0], 1, noise, train_rng))  # (b, h, w)
-    meg_writing.write_signals(folder / "meg_sub-01_train.pkl", truth[0].shape, blocks)
-    shape = (len(test), settings.test_repeats, *truth[1].shape[1:])
-    blocks = trials(truth[1], settings.test_repeats, noise, test_rng)
-    meg_writing.write_signals(folder / "meg_sub-01_test.pkl", shape, blocks)
+    blocks = (block[:, 0] for block in draw_trials(train, 1, noise, train_rng))  # (b, h, w)
+    path = folder / f"meg_sub-{subject:02d}_train.pkl"
+    meg_writing.write_signals(path, train.shape, blocks)
+    shape = (len(test), settings.test_repeats, *test.shape[1:])
+    blocks = draw_trials(test, settings.test_repeats, noise, test_rng)
+    meg_writing.write_signals(folder / f"meg_sub-{subject:02d}_test.pkl", shape, blocks)
     return Truth(
-        truth[0][kept, :, 1:], truth[1][..., 1:], shown[kept], test, drawing.ATTRIBUTES,
-        settings.sensors, settings.times[1:], noise.variance, asdict(settings),
+        train[kept, :, 1:], test[..., 1:], attributes[0][kept], attributes[1], drawing.ATTRIBUTES,
+        settings.sensors, settings.times[1:], noise.variance, settings.stored,
     )
 
 
 def _simulate(
-    attributes: Sequence[np.ndarray], settings: Settings, counted: np.ndarray | slice = slice(None)
+    attributes: Sequence[np.ndarray], settings: Settings, subject: int,
+    counted: np.ndarray | slice = slice(None),
 ) -> tuple[tuple[np.ndarray, np.ndarray], evoked.Noise]:
     """Noise-free responses to training and test images, and the noise of single trials."""
+    who = person(settings.seed, subject)
     truth = responses(
         *attributes, settings.sensors, settings.times, erp_power=settings.erp_power,
-        image_variance=settings.image_variance, counted=counted,
+        image_variance=settings.image_variance, counted=counted, person=who,
     )
-    return truth, evoked.noise_model(settings.sensors, settings.times, settings.noise_variance)
-
-
-def _by_name(scenes: dict[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
-    """Each split's concepts (images, a) by name and in the order of names, as in THINGS.
-
-    Concepts that look alike are told apart by a number, so that no name stands twice.
-    """
-    taken, named = Counter(), {}
-    for split, concepts in scenes.items():
-        found = {}
-        for concept in concepts:
-            name = drawing.name(concept[0])
-            taken[name] += 1
-            found[f"{name}{taken[name]}" if taken[name] > 1 else name] = concept
-        named[split] = {name: found[name] for name in sorted(found)}
-    return named
+    variance = who.noise * settings.noise_variance
+    return truth, evoked.noise_model(settings.sensors, settings.times, variance)

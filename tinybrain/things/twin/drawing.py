@@ -7,6 +7,8 @@ uniform too, so that exemplars resemble each other and nothing leaves the range.
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 from PIL import Image, ImageDraw
 
@@ -135,3 +137,19 @@ def _rgb(colour: np.ndarray) -> tuple[int, ...]:
 
 def _flat(points: np.ndarray) -> list[tuple[float, float]]:
     return [tuple(point) for point in points]
+
+
+def by_name(scenes: dict[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
+    """Each split's concepts (images, a) by name and in the order of names, as in THINGS.
+
+    Concepts that look alike are told apart by a number, so that no name stands twice.
+    """
+    taken, named = Counter(), {}
+    for split, concepts in scenes.items():
+        found = {}
+        for concept in concepts:
+            looks = name(concept[0])
+            taken[looks] += 1
+            found[f"{looks}{taken[looks]}" if taken[looks] > 1 else looks] = concept
+        named[split] = {looks: found[looks] for looks in sorted(found)}
+    return named

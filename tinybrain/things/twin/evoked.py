@@ -28,10 +28,12 @@ import numpy as np
 from ..sensors import is_meg, positions
 from .drawing import ATTRIBUTES, SPREAD
 from .fields import gain
+from .people import FIRST, Person
 
 INTERVAL, SEQUENCE = 0.2, 20  # seconds from image to image, images in a sequence
 MEG_INTERVAL = 1.5
 BASELINE = 0.2  # seconds before onset
+BUMP = 0.45  # width of the map of one source
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,9 @@ def _laws(attributes: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     }
 
 
-def evoked(attributes: np.ndarray, sensors: Sequence[str], times: np.ndarray) -> np.ndarray:
+def evoked(
+    attributes: np.ndarray, sensors: Sequence[str], times: np.ndarray, person: Person = FIRST
+) -> np.ndarray:
     """Response R to each image alone, without its neighbours.
 
     Parameters
@@ -104,19 +108,20 @@ def evoked(attributes: np.ndarray, sensors: Sequence[str], times: np.ndarray) ->
     attributes : (n, a), in the order of `drawing.ATTRIBUTES`.
     sensors : names of the 10-10 system, or of a CTF helmet.
     times : (w,), seconds from onset.
+    person : whose gains, asymmetries, delay and head position it is.
 
     Returns
     -------
     (n, h, w) float32, of arbitrary scale.
     """
     response = np.zeros((len(attributes), len(sensors), len(times)), np.float32)
-    for maps, waves in _components(attributes, sensors, times):
+    for maps, waves in _components(attributes, sensors, times, person):
         response += maps.astype(np.float32)[:, :, None] * waves.astype(np.float32)[:, None]
     return response
 
 
 def mean_recording(
-    attributes: np.ndarray, sensors: Sequence[str], times: np.ndarray
+    attributes: np.ndarray, sensors: Sequence[str], times: np.ndarray, person: Person = FIRST
 ) -> np.ndarray:
     """Mean recording M in a stream of such images, (h, w) float64; parameters as in `evoked`."""
     interval = MEG_INTERVAL if is_meg(sensors) else INTERVAL
@@ -127,31 +132,34 @@ def mean_recording(
         if not np.any(np.abs(moments - k * interval - 0.5) < 0.6):
             continue  # a response is over within a second
         weight = (1 - abs(k) / SEQUENCE) / len(attributes)
-        for maps, waves in _components(attributes, sensors, moments - k * interval):
+        for maps, waves in _components(attributes, sensors, moments - k * interval, person):
             mean += weight * maps.T @ waves  # (h, n) @ (n, w)
     return mean[:, len(before) :] - mean[:, : len(before)].mean(axis=1, keepdims=True)
 
 
 def _components(
-    attributes: np.ndarray, sensors: Sequence[str], times: np.ndarray
+    attributes: np.ndarray, sensors: Sequence[str], times: np.ndarray, person: Person
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Maps (n, h) and waves (n, w) of one component after the other."""
     side = attributes[:, ATTRIBUTES.index("side")]
-    for name, (amplitude, delay) in _laws(attributes).items():
+    traits = zip(person.gains, person.leans, strict=True)
+    for (name, (amplitude, delay)), (factor, lean) in zip(_laws(attributes).items(), traits):
         component = COMPONENTS[name]
-        late = times - component.latency - delay[:, None]
+        late = times - component.latency - delay[:, None] - person.delay
         waves = np.exp(-((late / component.width) ** 2) / 2)
-        common, sided = _maps(name, sensors)
-        yield amplitude[:, None] * (common + np.outer(side, sided)), waves
+        common, sided = _maps(name, sensors, person.rotation)
+        yield factor * amplitude[:, None] * (common + np.outer(side + lean, sided)), waves
 
 
-def _maps(name: str, sensors: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """A component's map on average, and what `side` adds to it, (h,) each."""
+def _maps(
+    name: str, sensors: Sequence[str], rotation: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """A component's map on average, and what `side` adds to it, (h,) each; the head is turned."""
     if is_meg(sensors):
         parts = DIPOLES[name]
-        return tuple(gain(sensors, list(part)) @ _heights(part) for part in parts)
+        return tuple(gain(sensors, list(part), rotation) @ _heights(part) for part in parts)
     parts = COMPONENTS[name].bumps, COMPONENTS[name].sided
-    return tuple(_bumps(sensors, list(part)) @ _heights(part) for part in parts)
+    return tuple(_bumps(sensors, list(part), rotation) @ _heights(part) for part in parts)
 
 
 def _heights(part: dict[str, float]) -> np.ndarray:
@@ -165,10 +173,13 @@ def _sources(sensors: Sequence[str], places: Sequence[str]) -> np.ndarray:
     return _bumps(sensors, places)
 
 
-def _bumps(sensors: Sequence[str], centres: Sequence[str], width: float = 0.45) -> np.ndarray:
+def _bumps(
+    sensors: Sequence[str], centres: Sequence[str], rotation: np.ndarray | None = None
+) -> np.ndarray:
     """What each source gives each sensor, (h, m): 1 right above it, half at 30 degrees."""
-    cosine = positions(sensors) @ positions(centres).T
-    return np.exp((cosine - 1) / width**2)
+    seen = positions(sensors) if rotation is None else positions(sensors) @ rotation
+    cosine = seen @ positions(centres).T
+    return np.exp((cosine - 1) / BUMP**2)
 
 
 @dataclass(frozen=True)

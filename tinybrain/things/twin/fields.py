@@ -51,7 +51,9 @@ def gradiometers(moments: np.ndarray, places: np.ndarray, directions: np.ndarray
     return radial_field(moments, places, inner) - radial_field(moments, places, outer)
 
 
-def gain(sensors: Sequence[str], sources: Sequence[tuple[str, float]]) -> np.ndarray:
+def gain(
+    sensors: Sequence[str], sources: Sequence[tuple[str, float]], rotation: np.ndarray | None = None
+) -> np.ndarray:
     """What tangential dipoles under places of the 10-10 system give gradiometers, (h, m).
 
     Parameters
@@ -60,6 +62,7 @@ def gain(sensors: Sequence[str], sources: Sequence[tuple[str, float]]) -> np.nda
     sources : of each dipole the electrode above it, and its angle in degrees as seen from above
         the head there: 0 points away from the vertex, 90 a quarter turn counterclockwise, which
         on the back of the head is to the right. Under the vertex itself, 0 points to the front.
+    rotation : (3, 3), of the head in the helmet; straight without it.
 
     Returns
     -------
@@ -71,7 +74,10 @@ def gain(sensors: Sequence[str], sources: Sequence[tuple[str, float]]) -> np.nda
     away = np.where(above[:, 2:] > 1 - 1e-9, (0, 1.0, 0), away)
     away /= np.linalg.norm(away, axis=1, keepdims=True)
     moments = np.cos(angles) * away + np.sin(angles) * np.cross(above, away)   # (m, 3)
-    return gradiometers(moments, DEPTH * above, positions(sensors)) / _strongest()
+    directions = positions(sensors)                                            # (h, 3)
+    if rotation is not None:
+        directions = directions @ rotation  # the helmet as the head sees it
+    return gradiometers(moments, DEPTH * above, directions) / _strongest()
 
 
 def _strongest() -> float:

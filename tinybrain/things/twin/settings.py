@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 
@@ -57,6 +57,7 @@ class Settings:
     noise_variance: float
     container: str
     version: int = VERSION
+    subjects: int = 1
 
     def __post_init__(self) -> None:
         if self.container not in writing.CONTAINERS:
@@ -79,6 +80,8 @@ class Settings:
             wanted = wanted if self.kind == "meg" else "electrodes of the 10-10 system"
             named = ", ".join(self.sensors[:5])
             raise ValueError(f"sensors are {named}: no {wanted}, which {self.kind!r} needs")
+        if self.subjects > 99:
+            raise ValueError(f"{self.subjects} subjects: more than 99, names have two digits")
         if self.kind == "meg":
             self._check_meg()
 
@@ -93,16 +96,22 @@ class Settings:
             raise ValueError("points is 1, wanted two at least, as the truth has not the first")
 
     @property
+    def stored(self) -> dict:
+        """What a subject's truth depends on; how many others there are is for files to tell."""
+        return {name: value for name, value in asdict(self).items() if name != "subjects"}
+
+    @property
     def times(self) -> np.ndarray:
         """Seconds from onset, (w,)."""
         return np.arange(self.points) / self.rate
 
 
-def choose(kind: str, seed: int, asked: dict) -> Settings:
+def choose(kind: str, seed: int, subjects: int, asked: dict) -> Settings:
     """What was asked for, and the defaults of the kind for what was not."""
     if kind not in DEFAULTS:
         raise ValueError(f"kind is {kind!r}, wanted 'eeg' or 'meg'")
     chosen = DEFAULTS[kind] | {name: value for name, value in asked.items() if value is not None}
     for name in ("rate", "erp_power", "image_variance", "noise_variance"):
         chosen[name] = float(chosen[name])
-    return Settings(kind, seed, **chosen | {"sensors": tuple(chosen["sensors"])})
+    chosen |= {"sensors": tuple(chosen["sensors"]), "subjects": subjects}
+    return Settings(kind, seed, **chosen)

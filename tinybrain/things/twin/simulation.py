@@ -12,6 +12,7 @@ import numpy as np
 from einops import rearrange
 
 from . import evoked
+from .people import FIRST, Person
 
 BLOCK = 4_000_000  # numbers simulated at a time
 
@@ -19,6 +20,7 @@ BLOCK = 4_000_000  # numbers simulated at a time
 def responses(
     train: np.ndarray, test: np.ndarray, sensors: Sequence[str], times: np.ndarray, *,
     erp_power: float, image_variance: float, counted: np.ndarray | slice = slice(None),
+    person: Person = FIRST,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Noise-free responses to training and test images, M + D, float32 (n, h, w) each.
 
@@ -28,10 +30,12 @@ def responses(
     sensors, times : h names; (w,) seconds from onset.
     erp_power, image_variance : see `make_demo`.
     counted : the rows of `train` that mean and variance are taken over.
+    person : whose responses; power and variance are those of an average person.
     """
-    mean = evoked.mean_recording(train[counted], sensors, times)
+    erp_power, image_variance = (person.size**2 * each for each in (erp_power, image_variance))
+    mean = evoked.mean_recording(train[counted], sensors, times, person)
     mean *= (erp_power / np.mean(mean**2)) ** 0.5
-    both = _evoked(train, sensors, times), _evoked(test, sensors, times)
+    both = tuple(_evoked(each, sensors, times, person) for each in (train, test))
     average = both[0][counted].mean(axis=0, dtype=np.float64)  # (h, w)
     for rows in both:
         rows -= average
@@ -42,7 +46,7 @@ def responses(
     return both
 
 
-def trials(
+def draw_trials(
     truth: np.ndarray, repeats: int, noise: evoked.Noise, rng: np.random.Generator
 ) -> Iterator[np.ndarray]:
     """Single trials of rows of the truth (n, h, w), (b, r, h, w) at a time."""
@@ -52,11 +56,15 @@ def trials(
         yield rows + rearrange(drawn, "(b r) h w -> b r h w", r=repeats)
 
 
-def _evoked(attributes: np.ndarray, sensors: Sequence[str], times: np.ndarray) -> np.ndarray:
-    """`evoked.evoked` of many images, some at a time."""
-    response = np.empty((len(attributes), len(sensors), len(times)), np.float32)
+def _evoked(
+    attributes: np.ndarray, sensors: Sequence[str], times: np.ndarray, person: Person
+) -> np.ndarray:
+    """What a person shares with others and has alone, of many images, some at a time."""
+    response = np.zeros((len(attributes), len(sensors), len(times)), np.float32)
     for block in _blocks(response.shape):
-        response[block] = evoked.evoked(attributes[block], sensors, times)
+        for weight, order, sign in person.parts:
+            seen = sign * attributes[block][:, order]                              # (b, a)
+            response[block] += np.float32(weight) * evoked.evoked(seen, sensors, times, person)
     return response
 
 

@@ -1,0 +1,91 @@
+"""Tables 1, 4 and 6 to 9 from reports whose numbers are known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.study_reports import finish, report, study
+from tinybrain import paper
+from tinybrain.study import ways, within
+from tinybrain.study.pieces import WAYS, Piece
+from tinybrain.uncertainty import Interval
+
+
+def column(table, name):
+    return [row[table.columns.index(name)] for row in table.rows]
+
+
+def test_table_1_has_each_subject_the_baselines_and_the_papers_value(tmp_path):
+    of = study(tmp_path, subjects=(2, 5, 11), data="x")
+    reports = {2: report(0.5), 5: report(0.7), 11: report(0.6)}
+    table = within.table(of, reports, "mse")
+    assert table.name == "Table 1, EEG, MSE" and "a.u. squared" in table.caption
+    assert column(table, "subject") == ["sub-02", "sub-05", "sub-11", "mean", "standard deviation"]
+    assert column(table, "one sample")[:3] == [
+        Interval(v, v - 0.01, v + 0.02) for v in (0.5, 0.7, 0.6)
+    ]
+    mean, deviation = column(table, "one sample")[3:]
+    assert mean.value == pytest.approx(0.6) and 0.5 <= mean.low < 0.6 < mean.high <= 0.7
+    assert deviation == pytest.approx(0.1)
+    assert column(table, "conditional mean")[:3] == pytest.approx([0.4, 0.6, 0.5])
+    assert column(table, "mean of samples")[0] == pytest.approx(0.45)
+    assert column(table, "noise ceiling")[:3] == [0.1] * 3
+    assert column(table, "paper") == [0.212, 0.269, None, None, None]  # it has no eleventh
+    assert "0.217" in table.notes[-1]
+
+
+def test_across_images_there_is_no_value_of_the_paper(tmp_path):
+    table = within.table(study(tmp_path, data="x"), {1: report(), 2: report()}, "image")
+    assert "paper" not in table.columns and column(table, "mean of samples")[:2] == [None, None]
+    assert column(table, "ridge")[:2] == [0.05, 0.05]
+    assert column(table, "ridge")[3] == pytest.approx(0)
+
+
+def test_the_papers_mean_over_its_subjects_is_what_it_prints():
+    values = [within.paper_value("meg", subject, "mse") for subject in (1, 2, 3, 4)]
+    assert np.mean(values) == pytest.approx(paper.AVERAGE["meg"][0], abs=1e-3)
+
+
+def test_a_demo_says_that_it_is_one(tmp_path):
+    assert within.DEMO_NOTE in within.table(study(tmp_path), {1: report()}, "mse").notes
+    of = study(tmp_path, data="x")
+    assert within.DEMO_NOTE not in within.table(of, {1: report()}, "mse").notes
+
+
+def test_ways_are_compared_subject_by_subject(tmp_path):
+    of = study(tmp_path, subjects=(1, 2), data="x")
+    base = {"addition-1": 0.1, "concatenation-1": 0.2, "cross_attention-1": 0.0,
+            "cross_attention-all": -0.1}
+    reports = {way: {1: report(0.5 + d), 2: report(0.7 + 2 * d)} for way, d in base.items()}
+    table = ways.table(of, reports, "mse", "conditional mean")
+    assert table.name == "Table 6, EEG, MSE of conditional mean"
+    assert column(table, "addition")[:2] == pytest.approx([0.5, 0.8])
+    assert column(table, "paper: concatenation")[:2] == [0.193, 0.233]
+    *_, apart = column(table, "addition")
+    assert apart.value == pytest.approx(0.15) and apart.low == pytest.approx(0.1)
+    assert column(table, "cross-attention, 1 token")[-1] is None
+    assert column(table, "cross-attention, all tokens")[-1].value == pytest.approx(-0.15)
+    assert column(table, "paper: addition")[2].value == pytest.approx((0.188 + 0.221) / 2)
+    assert "paper: cross-attention" in table.columns and len(table.columns) == 8
+
+
+def test_without_a_conditional_mean_the_mean_of_samples_stands_there():
+    plain = report(0.5)
+    plain["rows"] = [row for row in plain["rows"] if row["name"] != "conditional mean"]
+    plain["rows"].append({"name": "conditional mean"})
+    assert ways.values(plain, "mse", "conditional mean") == pytest.approx(0.45)
+
+
+@pytest.mark.parametrize("kind", ["eeg", "meg"])
+def test_the_figures_show_all_that_the_tables_have(tmp_path, kind):
+    of = study(tmp_path, kind, data="x")
+    for piece in of.pieces(*WAYS):
+        finish(of, piece, report(0.4 + 0.1 * piece.subject))
+    for module, many in ((within, 3), (ways, 4)):
+        section = module.section(of, tmp_path / "figures")
+        assert len(section.tables) == many
+        with Image.open(section.body[-1].path) as image:
+            assert image.size[0] > 800 and np.ptp(np.asarray(image.convert("L"))) > 200
+    assert of.folder(Piece(kind, 1)).name == "cross_attention-1"

@@ -1,0 +1,291 @@
+"""A piece of the study: one model trained and judged, in a folder of its own.
+
+    OUT/eeg/sub-01/cross_attention-1/       model.pt, report.json, report.md, log.csv, figures, as
+                                            a run of `experiment` leaves them; generated.npz, of
+                                            which tables are made; piece.json, the settings of it
+    OUT/eeg/without-01/cross_attention-1/   likewise, one model of all other subjects
+
+A piece is finished when report.json and generated.npz are there and piece.json has the settings
+that are asked for. A finished piece is not run again; one that was begun continues at the step
+where it stopped. One that has other settings is refused, with the difference. If two processes
+want the same piece, the lock of its run folder refuses the second. Features of the images are made
+once, in OUT/features, for all pieces.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .. import experiment, generated, report
+from ..checkpoint import config_to_dict
+from ..contexts import make_contexts
+from ..files import write_text
+from ..parallel import Ranks, barrier, in_turn, pick_device, process_group, ranks
+from ..run_folder import remove_states, states
+from ..subjects import together
+from ..things import EEG2, MEG
+from ..things.demo import read_truth
+
+SETTINGS = "piece.json"
+READERS = {"eeg": EEG2, "meg": MEG}
+# Ways to tell the network the image: name, then conditioning and whether all tokens are told.
+WAYS = {
+    "addition-1": ("addition", False),
+    "concatenation-1": ("concatenation", False),
+    "cross_attention-1": ("cross_attention", False),
+    "cross_attention-all": ("cross_attention", True),
+}
+PAPERS = "cross_attention-1"  # the paper's own: that of Tables 1 to 5
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Which model.
+
+    Attributes
+    ----------
+    kind : "eeg" or "meg"
+    subject : who it is tested on
+    way : of `WAYS`, to tell it the image
+    others : who it is trained on, if not on the subject
+    """
+
+    kind: str
+    subject: int
+    way: str = PAPERS
+    others: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.way not in WAYS:
+            raise ValueError(f"way {self.way!r}: wanted one of {', '.join(WAYS)}")
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.of} {self.way}"
+
+    @property
+    def of(self) -> str:
+        """Whose model it is, as its folder says."""
+        return f"without-{self.subject:02d}" if self.others else subject_name(self.subject)
+
+
+def subject_name(subject: int) -> str:
+    return f"sub-{subject:02d}"
+
+
+@dataclass(frozen=True)
+class Study:
+    """What all pieces of one kind of recording share.
+
+    Attributes
+    ----------
+    kind : "eeg" or "meg"
+    data : folder of the recordings
+    subjects : of the study, by number
+    args : of `experiment.arguments`; conditioning, tokens and subject are each piece's own
+    out : folder of the pieces
+    """
+
+    kind: str
+    data: Path
+    subjects: tuple[int, ...]
+    args: argparse.Namespace
+    out: Path
+
+    @property
+    def demo(self) -> bool:
+        """Whether the recordings are simulated: their truth is known, and the paper's numbers are
+        of other recordings."""
+        return self.args.data is None
+
+    def folder(self, piece: Piece) -> Path:
+        return self.out / piece.kind / piece.of / piece.way
+
+    def pieces(self, *ways: str) -> list[Piece]:
+        """Every subject in these ways; by default the paper's."""
+        return [Piece(self.kind, s, way) for s in self.subjects for way in ways or (PAPERS,)]
+
+    def pieces_without(self) -> list[Piece]:
+        """For every subject one model of all the others."""
+        everyone = self.subjects
+        return [
+            Piece(self.kind, one, PAPERS, tuple(s for s in everyone if s != one))
+            for one in everyone
+        ]
+
+    def arguments(self, piece: Piece) -> argparse.Namespace:
+        """The command line of a run of `experiment` that makes this piece."""
+        conditioning, tokens = WAYS[piece.way]
+        own = {"subject": piece.subject, "conditioning": conditioning, "tokens": tokens}
+        return argparse.Namespace(**vars(self.args) | own)
+
+    def settings(self, piece: Piece) -> dict[str, Any]:
+        """What decides the result of a piece, as JSON has it."""
+        args = self.arguments(piece)
+        recipe, config = experiment.settings(args, self.kind, 1)
+        network = config_to_dict(config)
+        del network["context_dim"]  # the encoder's, which is only known when it is there
+        told = experiment.context_options(args, self.kind)
+        return json.loads(json.dumps({
+            "piece": asdict(piece),
+            "data": str(Path(self.data).resolve()),
+            "context": {"features": str(told.features or ""), "clip": told.clip},
+            "recipe": config_to_dict(recipe),
+            "network": network,
+            "trials": args.trials,
+        }))
+
+    def recordings(self, piece: Piece) -> tuple:
+        """Training recording, and test recording with single repetitions."""
+        reader = READERS[self.kind]
+        test = reader(self.data, piece.subject, "test", repeats="single")
+        if not piece.others:
+            return reader(self.data, piece.subject, "train"), test
+        parts = [reader(self.data, other, "train") for other in piece.others]
+        return together(parts, [subject_name(other) for other in piece.others]), test
+
+
+# -------------------------------------------------------------------------------------------------
+# What is there
+
+
+@dataclass(frozen=True)
+class State:
+    """How far a piece is: "to do", "begun", "finished" or "other settings"."""
+
+    word: str
+    step: int = 0  # of training, where it is begun
+    differences: tuple[str, ...] = ()
+
+
+def look(study: Study, piece: Piece) -> State:
+    """How far a piece is; nothing is changed. With --restart it is still to do."""
+    folder = study.folder(piece)
+    kept = folder / SETTINGS
+    if study.args.restart or not kept.exists():
+        return State("to do")
+    try:
+        before = json.loads(kept.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{kept} is damaged ({error}): delete it, or use --restart") from None
+    differences = _differences(before, study.settings(piece))
+    if differences and not study.args.force:
+        return State("other settings", differences=tuple(differences))
+    if all((folder / name).exists() for name in ("report.json", generated.FILE)):
+        return State("finished")
+    step = next(iter(states(folder)), 0)
+    return State("begun", step)
+
+
+def _differences(before: Any, now: Any, name: str = "") -> list[str]:
+    """Lines such as "recipe.epochs: 10 there, 20 asked for"."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        return [
+            line for key in dict.fromkeys((*before, *now))
+            for line in _differences(before.get(key), now.get(key), f"{name}.{key}".lstrip("."))
+        ]  # fmt: skip
+    return [] if before == now else [f"{name}: {before} there, {now} asked for"]
+
+
+def read_report(study: Study, piece: Piece) -> dict[str, Any]:
+    """The report of a finished piece.
+
+    Raises ValueError if it is damaged.
+    """
+    path = study.folder(piece) / "report.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}): delete it and run again") from None
+
+
+# -------------------------------------------------------------------------------------------------
+# Making it
+
+
+def make(study: Study, piece: Piece) -> bool:
+    """Have a piece finished; whether there was something to do.
+
+    Raises
+    ------
+    ValueError
+        The folder holds other settings, another process is at it, or as `experiment` does.
+    KeyboardInterrupt
+        After Ctrl-C or SIGTERM; the same call continues.
+    """
+    state, args = look(study, piece), study.arguments(piece)
+    if state.word == "other settings":
+        raise ValueError(
+            f"{study.folder(piece)}: holds a model with other settings:\n  "
+            + "\n  ".join(state.differences)
+            + "\nchoose another --out, --restart to train anew, or --force to take it as it is"
+        )
+    if state.word == "finished":
+        return False
+    began, folder = time.monotonic(), study.folder(piece)
+    device = torch.device(args.device) if args.device else pick_device(ranks())
+    with process_group(device) as here:
+        if here.first:
+            _begin(folder, study.settings(piece), state, args)
+        train, test = study.recordings(piece)
+        share_features(study, args, train, test, device, here)
+        model, context = experiment.learn(args, train, test, folder, device, here)
+        result = report.evaluate(
+            model, train, context["train"], test, context["test"], trials=args.trials,
+            truth=read_truth(study.data, piece.subject).test if study.demo else None,
+            subject=None if study.demo or piece.others else piece.subject, seed=args.seed,
+            here=here, progress=sys.stderr.isatty(),
+        )
+        if here.first:
+            result.report["seconds"] = round(time.monotonic() - began, 1)
+            _finish(folder, model, train, test, context["test"], result)
+        barrier()
+    return True
+
+
+def _finish(folder: Path, model, train, test, context_test, result: report.Evaluation) -> None:
+    """Write what was found; the report last, as with it the piece is finished."""
+    generated.write(folder, model, test, result, train.signals.mean(axis=0, dtype="float64"))
+    drawn = experiment.draw(folder, model, train, test, context_test, result)
+    model.card["report"] = report.plain(result.report)
+    model.save(folder / "model.pt")
+    report.write(result.report, folder, drawn)
+    print(report.verdict(result.report))
+
+
+def _begin(folder: Path, settings: dict[str, Any], state: State, args: argparse.Namespace) -> None:
+    """Note the settings; what other settings left, and what is made anew, is no longer there."""
+    if state.word != "begun":
+        for name in (SETTINGS, "report.json", generated.FILE):
+            (folder / name).unlink(missing_ok=True)
+    if args.restart:
+        remove_states(folder)
+        args.restart = False
+    write_text(folder / SETTINGS, json.dumps(settings, indent=1) + "\n")
+
+
+def share_features(
+    study: Study, args: argparse.Namespace, train, test, device: torch.device, here: Ranks
+) -> None:
+    """Make the features of these images in a folder that all pieces read; `args` then names it.
+
+    Those of a tower with random weights are made in seconds, and not kept; those that the user
+    gave are there.
+    """
+    options = experiment.context_options(args, study.kind)
+    if options.features or options.clip.startswith("random"):
+        return
+    keep = study.out / "features" / f"{study.kind}-{'all' if args.tokens else '1'}"
+    with in_turn(here):
+        make_contexts(
+            replace(options, keep=keep), {"train": train, "test": test}, device=device,
+            progress=sys.stderr.isatty() and here.first,
+        )
+    args.features, args.clip = keep, options.clip

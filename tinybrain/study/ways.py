@@ -1,0 +1,125 @@
+"""Tables 6 to 9 and Figure 5: ways to tell the network the image.
+
+Addition, concatenation and cross-attention with the class token, as the paper; and cross-attention
+with all tokens of the image (257 of ViT-L/14), which is where attention has something to choose.
+All are trained and judged alike. Differences are taken subject by subject.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from .. import paper
+from .drawing import Panel, plot_bars
+from .page import Figure, Section
+from .pieces import PAPERS, WAYS, Piece, Study, read_report, subject_name
+from .tables import Cell, Table, value_of
+from .within import DEMO_NOTE, MEASURES, cell, over_subjects, rows_of
+
+TABLES = {
+    ("eeg", "mse"): "6", ("eeg", "pattern"): "7", ("meg", "mse"): "8", ("meg", "pattern"): "9",
+}  # fmt: skip
+NAMES = {
+    "addition-1": "addition",
+    "concatenation-1": "concatenation",
+    "cross_attention-1": "cross-attention, 1 token",
+    "cross_attention-all": "cross-attention, all tokens",
+}
+BEST = ("conditional mean", "mean of samples")  # the second where a recipe has not the first
+
+
+def values(report: dict, measure: str, what: str) -> Cell:
+    """One number of a report: of one sample, or of the conditional mean."""
+    rows = rows_of(report)
+    names = ("one sample",) if what == "one sample" else BEST
+    found = (cell(rows.get(name, {}), measure) for name in names)
+    return next((one for one in found if one is not None), None)
+
+
+def printed(kind: str, measure: str, way: str, subject: int | None = None) -> float | None:
+    """The paper's value of a subject, or its printed average; None where it has none."""
+    conditioning, tokens = WAYS[way]
+    if tokens:
+        return None
+    table = paper.conditioning(kind, "mse" if measure == "mse" else "pcc")
+    if subject is None:
+        return table.average[conditioning]
+    each = table.subjects[conditioning]
+    return each[subject - 1] if 1 <= subject <= len(each) else None
+
+
+def table(study: Study, reports: dict[str, dict[int, dict]], measure: str, what: str) -> Table:
+    """Subjects down, ways across, ours and then the paper's; reports by way and subject."""
+    ours = {
+        way: [values(of[subject], measure, what) for subject in study.subjects]
+        for way, of in reports.items()
+    }
+    theirs = {
+        way: [printed(study.kind, measure, way, subject) for subject in study.subjects]
+        for way in reports if not WAYS[way][1]
+    }
+    columns = [*ours.values(), *theirs.values()]
+    rows = [
+        (subject_name(subject), *(column[i] for column in columns))
+        for i, subject in enumerate(study.subjects)
+    ]
+    means, spreads = zip(*(over_subjects(column) for column in columns))
+    rows += [("mean", *means), ("standard deviation", *spreads)]
+    if PAPERS in ours:
+        apart = [difference(column, ours[PAPERS]) for column in ours.values()]
+        rows.append((f"minus {NAMES[PAPERS]}", *apart, *[None] * len(theirs)))
+    averages = ", ".join(f"{NAMES[way].partition(',')[0]} "
+                         f"{printed(study.kind, measure, way):.3f}" for way in theirs)
+    heads = [NAMES[way] for way in ours] + [f"paper: {NAMES[w].partition(',')[0]}" for w in theirs]
+    return Table(
+        f"Table {TABLES[study.kind, measure]}, {study.kind.upper()}, {MEASURES[measure][0]} of "
+        f"{what}",
+        f"Ways of conditioning: {MEASURES[measure][1]}.", ("subject", *heads), tuple(rows),
+        ("In brackets: 95 % intervals, bootstrap over test images; of means and differences over "
+         f"subjects. The paper's averages over all of its subjects: {averages}.",
+         *[DEMO_NOTE] * study.demo),
+    )
+
+
+def difference(column: list[Cell], reference: list[Cell]) -> Cell:
+    """Mean difference over subjects, with the interval of pairs; None from itself."""
+    apart = [value_of(a) - value_of(b) for a, b in zip(column, reference)]
+    return over_subjects(apart)[0] if np.any(apart) else None
+
+
+def section(study: Study, folder: Path) -> Section:
+    """The tables of a study whose pieces are finished, and Figure 5, drawn into `folder`."""
+    reports = {
+        way: {s: read_report(study, Piece(study.kind, s, way)) for s in study.subjects}
+        for way in WAYS
+    }
+    numbers = {"eeg": "Tables 6 and 7", "meg": "Tables 8 and 9"}[study.kind]
+    whats = ("one sample", "conditional mean")
+    made = [
+        table(study, reports, measure, what) for measure in ("mse", "pattern") for what in whats
+    ]
+    path = figure(study, made, whats, folder)
+    caption = (
+        f"As the paper's Figure 5, {study.kind.upper()}: averages over subjects; lines on bars are "
+        "95 % intervals over subjects, diamonds the paper's averages."
+    )
+    title = f"{numbers} and Figure 5: {study.kind.upper()}, ways of conditioning"
+    return Section(title, (*made, Figure(path, caption)))
+
+
+def figure(study: Study, made: list[Table], whats: tuple[str, ...], folder: Path) -> Path:
+    """Figure 5 of the tables (MSE of each of `whats`, then PCC)."""
+    panels = []
+    for i, measure in enumerate(("mse", "pattern")):
+        means = [
+            next(row for row in one.rows if row[0] == "mean")[1 : len(WAYS) + 1]
+            for one in made[i * len(whats) : (i + 1) * len(whats)]
+        ]
+        paper_marks = [printed(study.kind, measure, way) for way in WAYS]
+        groups = tuple(name.replace(", ", ",\n") for name in NAMES.values())
+        panels.append(
+            Panel(MEASURES[measure][0], groups, dict(zip(whats, means)), {"paper": paper_marks})
+        )
+    return plot_bars(panels, folder / f"ways-{study.kind}.png")

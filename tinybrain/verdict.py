@@ -1,0 +1,235 @@
+"""What a report's numbers say, as facts and in words; both are computed, never written by hand.
+
+    above mean ERP, ridge   the difference of squared errors, image by image: "yes" if its 95 %
+                            interval is above 0, "no" if below, "undecided" if 0 is inside
+    share of the ceiling    (MSE(mean ERP) - MSE) / (MSE(mean ERP) - MSE(noise ceiling))
+    one sample              its squared error less that of a perfect sampler's sample, "reached"
+                            where 0 is inside the interval: "above" is worse, "below" is too quiet
+    realism                 measures beyond chance: p < 0.05 after Holm's (1979) correction for
+                            the number of measures
+    image effect            the permutation test's p, and the gap with its interval
+
+Interval and p say what these images can tell. "Undecided" and "not told apart" are not "equal".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from .scores import explained, interval, mean
+from .uncertainty import gap_closed
+
+LEVEL = 0.05
+ANSWERS = {1: "yes", 0: "undecided", -1: "no"}
+
+
+def facts(
+    errors: Mapping[str, np.ndarray], best: str, sample_ceiling: np.ndarray | None,
+    ceiling: np.ndarray | None, realism: Mapping[str, Any], effect: Mapping[str, Any],
+    seed: int = 0,
+) -> dict[str, Any]:
+    """The verdict as a dictionary that JSON holds.
+
+    Parameters
+    ----------
+    errors : squared errors (n,) by a row's name: "mean ERP", "one sample", `best`, maybe "ridge"
+    best : the prediction judged: "conditional mean", or without one the mean of the samples
+    sample_ceiling, ceiling : (n,) expected squared error of a perfect sampler's sample and of the
+        expected response itself; None where it is not known
+    realism, effect : those sections of the report
+    seed : of the bootstraps
+
+    Returns
+    -------
+    prediction, mse, above_mean_erp, above_ridge, ceiling (its MSE), share_of_ceiling, one_sample,
+    realism, image_effect; None for what cannot be told.
+    """
+    own = errors[best]
+    return {
+        "prediction": best,
+        "mse": interval(mean(own, seed)),
+        "above_mean_erp": above(own, errors["mean ERP"], seed),
+        "above_ridge": above(own, errors["ridge"], seed) if "ridge" in errors else None,
+        "ceiling": None if ceiling is None else interval(mean(ceiling, seed)),
+        "share_of_ceiling": _share(own, errors["mean ERP"], ceiling, seed),
+        "one_sample": _one_sample(errors["one sample"], sample_ceiling, seed),
+        "realism": beyond_chance(realism),
+        "image_effect": effect,
+    }
+
+
+def above(own: np.ndarray, reference: np.ndarray, seed: int = 0) -> dict[str, Any]:
+    """Is a prediction better than a reference? From squared errors (n,) of the same images.
+
+    Returns
+    -------
+    answer : "yes", "no", "undecided"; None where there is one image
+    gain : [value, low, high], the MSE taken off, unit^2
+    share : the same as a share of the reference's MSE, which is R^2 against it; or None
+    """
+    gain = interval(mean(reference - own, seed))
+    share = interval(explained(own, reference, seed))
+    share = None if share[1] is None else share
+    return {"answer": ANSWERS.get(_side(gain)), "gain": gain, "share": share}
+
+
+def beyond_chance(realism: Mapping[str, Any]) -> dict[str, Any]:
+    """Which of realism's measures tell samples from recordings, by Holm's step-down test.
+
+    Parameters
+    ----------
+    realism : "measures" as `Realism.numbers()` gives them, or "reason", why there are none
+
+    Returns
+    -------
+    answer : "told apart", "not told apart"; None without measures, then with a reason
+    measures : by name unit, generated, chance, p, and "beyond"
+    """
+    if "measures" not in realism:
+        return {"answer": None, "reason": realism["reason"], "measures": {}}
+    measures = {name: dict(found) for name, found in realism["measures"].items()}
+    defined = [name for name, found in measures.items() if np.isfinite(found["p"])]
+    going = True
+    for place, name in enumerate(sorted(defined, key=lambda name: measures[name]["p"])):
+        going &= measures[name]["p"] * (len(defined) - place) < LEVEL
+        measures[name]["beyond"] = bool(going)
+    for name in set(measures) - set(defined):
+        measures[name]["beyond"] = None
+    if not defined:
+        return {"answer": None, "reason": "no measure is defined", "measures": measures}
+    told = any(found["beyond"] for found in measures.values())
+    return {"answer": "told apart" if told else "not told apart", "measures": measures}
+
+
+def _side(found: list[float | None]) -> int | None:
+    """1 above 0, -1 below, 0 if 0 is inside; None without bounds."""
+    _, low, high = found
+    return None if low is None else int(low > 0) - int(high < 0)
+
+
+def _share(
+    own: np.ndarray, erp: np.ndarray, ceiling: np.ndarray | None, seed: int
+) -> list[float | None] | None:
+    """None where the mean ERP is not clearly above the ceiling: a share of nothing."""
+    if ceiling is None or _side(interval(mean(erp - ceiling, seed))) != 1:
+        return None
+    return interval(gap_closed(own, erp, ceiling, seed=seed))
+
+
+def _one_sample(error: np.ndarray, best: np.ndarray | None, seed: int) -> dict[str, Any] | None:
+    if best is None:
+        return None
+    excess = interval(mean(error - best, seed))
+    answer = {0: "reached", 1: "above", -1: "below"}.get(_side(excess))
+    return {"answer": answer, "mse": interval(mean(error, seed)),
+            "best": interval(mean(best, seed)), "excess": excess}
+
+
+# -------------------------------------------------------------------------------------------------
+# In words
+
+CALLED = {
+    "variance": "variance of sensors", "spectrum": "spectrum", "covariance": "spatial covariance",
+    "autocorrelation": "autocorrelation", "frechet": "Fréchet distance in ridge's patterns",
+    "classifier": "a classifier",
+}
+
+
+def words(found: Mapping[str, Any]) -> str:
+    """The facts as one paragraph."""
+    name = found["prediction"]
+    said = [f"{name[0].upper()}{name[1:]}: MSE {_with(found['mse'], '.4f')}"]
+    said[0] += f", {_compared('the mean ERP', found['above_mean_erp'])}"
+    if found["above_ridge"] is None:
+        said[0] += "; ridge was not fitted."
+    else:
+        said[0] += f", and {_compared('ridge', found['above_ridge'])}."
+    said += [_of_ceiling(found), _of_sample(found["one_sample"]), _of_realism(found["realism"]),
+             _of_effect(found["image_effect"])]
+    return " ".join(sentence for sentence in said if sentence)
+
+
+def _compared(reference: str, above_: Mapping[str, Any]) -> str:
+    answer, gain, share = above_["answer"], above_["gain"], above_["share"]
+    if answer is None:
+        word = "below" if gain[0] > 0 else "not below"
+        return f"{word} {reference}'s, on one image, which decides nothing"
+    amount = ""
+    if share is not None:
+        value, low, high = (100 * part for part in share)
+        amount = f" ({_less(value)}, 95 % interval {low:.1f} to {high:.1f} %)"
+    return {"yes": "better than ", "no": "worse than ",
+            "undecided": "not told apart from "}[answer] + reference + amount
+
+
+def _less(value: float) -> str:
+    return f"{abs(value):.1f} % {'less' if value >= 0 else 'more'}"
+
+
+def _of_ceiling(found: Mapping[str, Any]) -> str:
+    share = found["share_of_ceiling"]
+    if share is not None:
+        value, low, high = (100 * part for part in share)
+        return (f"It is {value:.0f} % of the way from the mean ERP to the noise ceiling "
+                f"({low:.0f} to {high:.0f} %).")
+    if found["ceiling"] is None:
+        return "There is no noise ceiling: the test has one repetition of an image."
+    return "The mean ERP is not told apart from the noise ceiling, so no share of it is given."
+
+
+def _of_sample(one: Mapping[str, Any] | None) -> str:
+    if one is None or one["answer"] is None:
+        return ""
+    told = {"reached": "reaches what a perfect sampler's would",
+            "above": "does not reach what a perfect sampler's would",
+            "below": "errs less than a perfect sampler's would, so it has too little of the noise "
+                     "that it should have"}
+    _, low, high = one["excess"]
+    return (f"One sample {told[one['answer']]} (MSE {one['mse'][0]:.4f} against "
+            f"{one['best'][0]:.4f}, difference {low:+.4f} to {high:+.4f}).")
+
+
+def _of_realism(found: Mapping[str, Any]) -> str:
+    if found["answer"] is None:
+        return f"Realism of samples was not tested: {found['reason']}."
+    defined = {name: each for name, each in found["measures"].items()
+               if each["beyond"] is not None}
+    beyond = {name: each for name, each in defined.items() if each["beyond"]}
+    number = len(defined)
+    if not beyond:
+        return (f"Samples are not told apart from single recordings by any of {number} measures "
+                f"(least p = {min(each['p'] for each in defined.values()):.2g}).")
+    listed = "; ".join(_measured(CALLED[name], each) for name, each in beyond.items())
+    return (f"Samples are told apart from single recordings by {len(beyond)} of {number} "
+            f"measures: {listed}.")
+
+
+def _measured(name: str, each: Mapping[str, Any]) -> str:
+    value, chance, unit = each["generated"][0], each["chance"][0], each["unit"]
+    if unit == "accuracy":
+        return f"{name} (right in {100 * value:.0f} %, of recordings {100 * chance:.0f} %)"
+    unit = "" if unit == "correlation" else f" {'of variance' if 'share' in unit else unit}"
+    return f"{name} (off by {value:.2g}{unit}, recordings by {chance:.2g})"
+
+
+def _of_effect(effect: Mapping[str, Any]) -> str:
+    if "reason" in effect:
+        return f"Whether the image matters was not tested: {effect['reason']}."
+    said = []
+    for name, each in effect.items():
+        if each["value"] is None or not np.isfinite(each["value"]):
+            said.append(f"nothing of the {name} varies with the image")
+            continue
+        answer = "depends" if each["p"] < LEVEL else "is not shown to depend"
+        said.append(f"the {name} {answer} on the image (PCC image {each['value']:.3f}, shuffled "
+                    f"{each['shuffled'][0]:.3f}, p = {each['p']:.2g})")
+    text = "; ".join(said) + "."
+    return text[0].upper() + text[1:]
+
+
+def _with(found: list[float | None], form: str) -> str:
+    value, low, high = found
+    return f"{value:{form}}" + ("" if low is None else f" ({low:{form}} to {high:{form}})")
