@@ -94,7 +94,7 @@ def arguments() -> argparse.Namespace:
     cli.add_argument("--context", choices=("attributes", "tower"), default="attributes")
     cli.add_argument("--epochs", type=int, default=RUN["epochs"], help="at most")
     cli.add_argument("--processes", type=int, default=1, help="trials side by side, a thread each")
-    cli.add_argument("--run", type=Path, default=Path("runs") / "ablation")
+    cli.add_argument("--out", type=Path, default=Path("runs") / "ablation")
     return cli.parse_args()
 
 
@@ -129,7 +129,7 @@ def data(context: str, repeats: str) -> tuple:
 
 def trial(variation: Variation, seed: int, args: argparse.Namespace) -> dict:
     """Train one variation from one seed, or read what came of it; errors of each test image."""
-    folder = args.run / args.context / f"{variation.slug}-{seed}"
+    folder = args.out / args.context / f"{variation.slug}-{seed}"
     recipe = replace(TINYBRAIN, **RUN | {"epochs": args.epochs} | variation.recipe, seed=seed)
     train, of_train, target, of_test, encoder = data(args.context, variation.repeats)
     config = UNetConfig(**NETWORK | variation.network, context_dim=of_train.shape[2])
@@ -233,7 +233,7 @@ def main() -> None:
     else:
         results = [trial(variation, seed, args) for seed, variation in jobs]
     text = table(results, references(args.context))
-    page = write_text(args.run / f"{args.context}.md", text + "\n")
+    page = write_text(args.out / f"{args.context}.md", text + "\n")
     print(f"\n{text}\n\n{page}")
 
 

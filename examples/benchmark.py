@@ -46,19 +46,25 @@ JOBS = ("forward", "gradient", "training step", "sampling")
 NAMES = ("tinybrain", "diffusers")
 
 
-def arguments() -> argparse.Namespace:
+def sizes(description: str) -> argparse.ArgumentParser:
+    """A command line with what every job has: the network, its input, how often."""
     cli = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     cli.add_argument("--size", type=int, nargs=2, default=(63, 250), help="sensors, time points")
     cli.add_argument("--batch", type=int, default=2)
     cli.add_argument("--tokens", type=int, default=1, help="of the context")
-    cli.add_argument("--channels", type=int, nargs=4, default=(128, 256, 512, 512))
+    cli.add_argument("--channels", type=int, nargs="+", default=(128, 256, 512, 512))
     cli.add_argument("--rounds", type=int, default=5, help="turns of each, after one to warm up")
-    cli.add_argument("--steps", type=int, default=3, help="reverse steps of the sampling row")
+    cli.add_argument("--steps", type=int, default=3, help="reverse steps of a sampling row")
+    cli.add_argument("--device", help="by default a GPU if there is one")
+    return cli
+
+
+def arguments() -> argparse.Namespace:
+    cli = sizes(__doc__)
     cli.add_argument("--precision", choices=("float32", "tf32", "bf16"), default="float32")
     cli.add_argument("--compile", action="store_true", help="torch.compile both")
-    cli.add_argument("--device", help="by default a GPU if there is one")
     cli.add_argument("--jobs", nargs="+", choices=JOBS, default=JOBS)
     cli.add_argument("--alone", nargs=2, help=argparse.SUPPRESS)  # (name, job): measure memory
     return cli.parse_args()

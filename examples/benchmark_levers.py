@@ -20,7 +20,7 @@ from functools import partial
 from unittest.mock import patch
 
 import torch
-from benchmark import peak, take_turns
+from benchmark import peak, sizes, take_turns
 from torch import Tensor
 
 from tinybrain import unet as unet_module
@@ -197,16 +197,7 @@ ON_A_GPU = ("TF32", "CUDA graphs")
 
 
 def arguments() -> argparse.Namespace:
-    cli = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    cli.add_argument("--size", type=int, nargs=2, default=(63, 250), help="sensors, time points")
-    cli.add_argument("--batch", type=int, default=2)
-    cli.add_argument("--tokens", type=int, default=1, help="of the context")
-    cli.add_argument("--channels", type=int, nargs="+", default=(128, 256, 512, 512))
-    cli.add_argument("--rounds", type=int, default=5, help="turns of each, after one to warm up")
-    cli.add_argument("--steps", type=int, default=3, help="reverse steps of a sampling row")
-    cli.add_argument("--device", help="by default a GPU if there is one")
+    cli = sizes(__doc__)
     cli.add_argument("--levers", nargs="+", choices=LEVERS, help="by default all of the device's")
     return cli.parse_args()
 

@@ -12,8 +12,8 @@ SIGNALS holds signals.npy, (images, trials, sensors, times) float32, and signals
 the images and the axes and says what made them; `BrainSignals.load` reads both. With --fif there
 is signals-epo.fif as well, for MNE. The same command continues after Ctrl-C, a crash or a full
 disk. Its result is the same bit for bit, however often it was stopped and on however many ranks;
-only device, --batch-size and the number of threads (OMP_NUM_THREADS; torchrun sets 1) can touch
-the last digits. Several machines need a folder that all of them can write.
+only device, --batch-size, --compile and the number of threads (OMP_NUM_THREADS; torchrun sets 1)
+can touch the last digits. Several machines need a folder that all of them can write.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from pathlib import Path
 from tinybrain.generation import Plan, find_stimuli, generate
 from tinybrain.parallel import pick_device, ranks
 from tinybrain.signals import ABOUT, ARRAY, BrainSignals
+from tinybrain.speed import Speed
 
 
 def arguments() -> argparse.Namespace:
@@ -44,6 +45,8 @@ def arguments() -> argparse.Namespace:
     cli.add_argument("--seed", type=int, default=0)
     cli.add_argument("--batch-size", type=int, default=64, help="signals at once; bounds memory")
     cli.add_argument("--device", help="cpu, cuda, cuda:1 ...; by default a GPU if there is one")
+    cli.add_argument("--compile", action="store_true", help="torch.compile: minutes, then faster")
+    cli.add_argument("--no-tf32", action="store_true", help="all digits of products on a GPU")
     cli.add_argument("--captions", type=Path, metavar="TABLE",
                      help="columns image and caption, for a model that reads")
     cli.add_argument("--fif", action="store_true", help="also write signals-epo.fif (needs MNE)")
@@ -58,7 +61,8 @@ def main() -> None:
                 args.batch_size)
     drawn = generate(
         args.model, find_stimuli(args.images, args.captions), plan, args.out, device=device,
-        restart=args.restart, fif=args.fif, progress=True,
+        speed=Speed(args.compile, tf32=not args.no_tf32), restart=args.restart, fif=args.fif,
+        progress=True,
     )
     if here.first:
         n, k, h, w = BrainSignals.load(args.out).data.shape

@@ -28,6 +28,16 @@ def test_real_data_are_trained_on_as_the_paper_does(kind, batch):
     assert narrow.channels[-1] < config.channels[0]
 
 
+def test_torchrun_leaves_our_options_to_us():
+    """It refuses what could be short for several of its own, even after the script's name."""
+    from torch.distributed.run import get_args_parser
+
+    ours = [name for action in experiment.arguments("", "THINGS")._actions
+            for name in action.option_strings if name not in ("-h", "--help", "--run")]
+    found = get_args_parser().parse_args(["--nproc-per-node=2", "train.py", *ours])
+    assert found.training_script_args == ours and "--out" in ours
+
+
 def test_what_the_user_says_comes_first():
     args = parse("--data", "x", "--batch-size", 3, "--validation", "image", "--heldout", 0.1,
                  "--channels", 32, 64, 96, "--steps", 7, "--seed", 5)

@@ -6,6 +6,7 @@ import dataclasses
 import types
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -94,6 +95,9 @@ class Tiny(nn.Module):
         torch.manual_seed(0)
         self.conv, self.told = nn.Conv2d(1, 1, 3, padding=1), nn.Linear(12, 1)
 
+    def encode_context(self, context):
+        return context
+
     def forward(self, y_t, t, context):
         return self.conv(y_t).tanh() + self.told(context)[:, None] * (t / 50)[:, None, None, None]
 
@@ -112,6 +116,22 @@ def test_compiled_steps_are_the_same_but_for_rounding_the_last_smaller_batch_too
         assert not torch.allclose(weights(model), before, atol=1e-4)
         found.append(weights(model))
     torch.testing.assert_close(*found, rtol=1e-5, atol=1e-6)
+
+
+def test_compiled_samples_are_the_same_but_for_rounding_by_one_program_for_all_calls(monkeypatch):
+    model, _, context, _ = prepared(heldout=0.0)
+    model.unet = Tiny()
+    plain = model.generate(context[:6], 2, batch_size=8).data
+    programs, made = torch.compile, []
+    monkeypatch.setattr(torch, "compile", lambda *a, **k: made.append(1) or programs(*a, **k))
+    model.speed = Speed(compile=True)
+    for _ in range(2):
+        found = model.generate(context[:6], 2, batch_size=8).data
+        np.testing.assert_allclose(found, plain, rtol=1e-4, atol=1e-5)
+    assert len(made) <= 2  # one may be a trial of the compiler
+    before = model.denoiser()
+    assert before.program is not model.unet
+    assert model.to("cpu").denoiser() is not before
 
 
 def test_fewer_rows_than_before_are_not_compiled_anew():

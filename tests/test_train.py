@@ -200,6 +200,24 @@ def test_the_best_epoch_on_held_out_concepts_is_kept(tmp_path, monkeypatch):
     assert torch.equal(weights(ImageToBrain.load(tmp_path / "model.pt")), seen[1])
 
 
+def test_a_continued_run_knows_which_epoch_was_kept_before(tmp_path, monkeypatch):
+    scores, told = iter([0.3, 0.5, 0.6]), []
+
+    def stop_after_two(log):
+        if len(log) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(train, "heldout_mse", lambda *_, here: next(scores))
+    model, y0, context, heldout = prepared(epochs=3)
+    with pytest.raises(KeyboardInterrupt):
+        train.fit(model, y0, context, tmp_path, heldout=heldout, progress=False,
+                  watch=stop_after_two)
+    again = prepared(epochs=3)[0]
+    train.fit(again, y0, context, tmp_path, heldout=heldout, progress=False,
+              watch=lambda log: told.append((len(log), again.card["epoch"])))
+    assert told == [(3, 1)] and again.card["epoch"] == 1
+
+
 def test_the_held_out_error_is_that_of_the_mean_in_signal_units():
     model, y0, context, aside = prepared()
     torch.nn.init.normal_(model.unet.conv_out.weight, generator=seeded(9))

@@ -96,7 +96,8 @@ def arguments(description: str, data: str) -> argparse.ArgumentParser:
     judge.add_argument("--steps", type=int, help="sampling steps")
     judge.add_argument("--layout", type=Path, help="places of sensors for the scalp maps: a table "
                        "with name, x, y or name, x, y, z, a .lout, or a file of electrodes")
-    cli.add_argument("--run", type=Path, help="run folder; by default one in runs/")
+    cli.add_argument("--out", "--run", dest="run", type=Path, help="run folder; by default one in "
+                     "runs/ (torchrun may take --run for one of its own)")
     cli.add_argument("--restart", action="store_true", help="train anew, not from where it stopped")
     cli.add_argument("--force", action="store_true", help="go on with a run of other settings")
     return cli

@@ -34,6 +34,7 @@ from .pipeline import ImageToBrain
 from .progress import bar, interruptible
 from .run_folder import locked
 from .signals import axes
+from .speed import Speed
 from .things.images import list_images
 
 STEPS = {"ancestral": None, "ddim": 50, "dpm_solver": 20}  # of one not the recipe's; None: all
@@ -191,8 +192,8 @@ def describe(
 
 def generate(
     model_path: str | Path, stimuli: Stimuli, plan: Plan, folder: str | Path, *,
-    device: str | torch.device = "cpu", restart: bool = False, fif: bool = False,
-    progress: bool = False,
+    device: str | torch.device = "cpu", speed: Speed = Speed(), restart: bool = False,
+    fif: bool = False, progress: bool = False,
 ) -> int:
     """Fill `folder`, continuing what an earlier call with the same arguments has left there.
 
@@ -203,6 +204,7 @@ def generate(
     model_path : file that `ImageToBrain.save` wrote
     stimuli : from `find_stimuli`
     plan : what to draw
+    speed : what changes the time, and of the signals no more than the last digits
     restart : forget what the folder holds
     fif : also write signals-epo.fif, with MNE
     progress : show a bar
@@ -223,6 +225,7 @@ def generate(
     """
     folder, path, device = Path(folder), Path(model_path), torch.device(device)
     model = ImageToBrain.load(path, device=device)
+    model.speed = speed
     plan = plan.settled(model)
     stimuli.check(model)
     if fif:

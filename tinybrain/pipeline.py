@@ -29,6 +29,7 @@ from .encoding import EncodingModel
 from .parallel import Ranks
 from .recipes import Recipe
 from .signals import BrainSignals
+from .speed import Speed
 from .subjects import SubjectEncoding, per_subject, tell_asked, untold, weights_of
 from .targets import SCALING, make_targets
 from .unet import UNet2D, UNetConfig
@@ -61,7 +62,9 @@ class ImageToBrain:
 
     def __post_init__(self) -> None:
         self.ddpm = self.recipe.ddpm()
+        self.speed = Speed()  # of generating; may be set
         self._clip: CLIP | None = None
+        self._denoiser: Denoiser | None = None
 
     # ---------------------------------------------------------------------------------------------
     # Fitting all but the network
@@ -129,12 +132,17 @@ class ImageToBrain:
         return len(self.sensors), len(self.times)
 
     def denoiser(self) -> Denoiser:
-        """The U-Net, ready to generate."""
-        return Denoiser(self.unet.eval(), self.recipe.bf16)
+        """The U-Net, ready to generate; kept, for a program that is compiled is not made twice."""
+        old = self._denoiser
+        if old is None or (old.unet, old.speed) != (self.unet, self.speed):
+            self._denoiser = Denoiser(self.unet, self.recipe.bf16, self.speed)
+        self.unet.eval()
+        return self._denoiser
 
     def to(self, device: str | torch.device) -> ImageToBrain:
         """Move the network; signals always come back to the CPU."""
         self.unet.to(device)
+        self._denoiser = None
         return self
 
     def encode(

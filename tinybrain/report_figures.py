@@ -129,7 +129,7 @@ def plot_identification(report: Mapping[str, Any], path: str | Path) -> Path | N
     found = report["identification"]
     if "reason" in found:
         return None
-    figure = Figure(figsize=(0.62 * WIDTH, 3.4), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
     axes = figure.subplots()
     sizes = np.array([int(size) for size in next(iter(found["by"].values()))["growth"]])
     for name, scored in found["by"].items():
@@ -144,9 +144,9 @@ def plot_identification(report: Mapping[str, Any], path: str | Path) -> Path | N
     axes.set_xticks(sizes)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set(xlabel="candidates", ylabel="true image first, share of images", ylim=(0, 1.02))
+    axes.set(xlabel="candidate images", ylabel="true image first,\nshare of test images", ylim=(0, 1.02))
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return save_figure(figure, path)
 
 
@@ -185,7 +185,7 @@ def _dots(axes: Axes, rows: Sequence[Mapping[str, Any]], column: str) -> None:
     for place, row in enumerate(rows):
         value, bounds = row.get(column), row.get("intervals", {}).get(column)
         if value is None or not np.isfinite(value):
-            axes.text(0.02, place, "undefined", color=GREY, size=8, va="center",
+            axes.text(0.07, place, "undefined", color=GREY, size=8, va="center",
                       transform=axes.get_yaxis_transform())
             continue
         colour = _colour(row["name"])
@@ -222,7 +222,8 @@ def _distance(name: str, found: Mapping[str, Any]) -> str:
 def _line(name: str) -> dict[str, Any]:
     """How a prediction, or a set of signals, is drawn in every figure."""
     styles = {"noise ceiling": (REAL, "--", 1.2), "recorded": (REAL, "-", 1.8),
-              "other recorded": (REAL, ":", 1.5), "ridge": (GREY, "-", 1.2),
+              "other recorded": (REAL, ":", 1.5), "generated": (GENERATED, "-", 1.5),
+              "ridge": (GREY, "-", 1.2),
               "conditional mean": (GENERATED, "-", 1.8)}
     colour, style, width = styles.get(name, (GENERATED, "--" if "mean of" in name else ":", 1.5))
     return {"color": colour, "ls": style, "lw": width, "label": name}

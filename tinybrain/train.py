@@ -148,6 +148,7 @@ def begin(
     state = start(model.unet, model.recipe, here, context.shape[1], speed)
     try:
         y0, context = y0.to(model.device), model.condition(context)
+        identity = run_identity(model, y0, context)
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
@@ -158,7 +159,7 @@ def begin(
         check_finite(heldout, *watched)
     return Run(
         model, y0, context, learned.nonzero()[:, 0], watched, folder, here, micro_batch,
-        save_every, state, run_identity(model, y0, context),
+        save_every, state, identity,
     )  # fmt: skip
 
 
@@ -173,6 +174,8 @@ def pick_up(run: Run, restart: bool, force: bool) -> None:
         print(said)
     if saved is not None:
         resume(run.state, run.identity, saved, run.folder, force)
+        if run.state.log:
+            run.model.card["epoch"] = logs.kept_epoch(run.state.log)
     elif first:
         run_folder.check_room(run.folder, room(run.state))
 
