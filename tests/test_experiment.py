@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 
 import pytest
+import torch
 
 from tinybrain import experiment, topography
+from tinybrain.parallel import Ranks
 from tinybrain.pipeline import ImageToBrain
 from tinybrain.things import EEG2, make_demo
 from tinybrain.things.demo import read_truth
@@ -58,6 +61,20 @@ def test_the_clip_of_a_demo_is_small_and_of_data_the_papers():
     assert experiment.context_options(parse("--data", "x"), "eeg").clip == "ViT-L/14"
     assert experiment.context_options(parse("--data", "x", "--small"), "eeg").clip == "random-small"
     assert experiment.context_options(parse("--features", "x"), "eeg").clip == ""
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_only_the_first_rank_draws(tmp_path, monkeypatch, rank):
+    """Two that write one file take it from each other."""
+    data, drawn = make_demo(tmp_path / "data", **FEW, points=20), []
+    train, test = EEG2(data, 1, "train"), EEG2(data, 1, "test", repeats="single")
+    args = parse("--channels", 8, 8, "--heldout", 0.4, "--device", "cpu")
+    monkeypatch.setattr(experiment, "in_turn", lambda here: nullcontext())
+    monkeypatch.setattr(experiment, "fit", lambda model, *_, **__: model.card.update(epoch=1) or [])
+    monkeypatch.setattr(experiment.figures, "plot_loss", lambda *_, **__: drawn.append(1))
+    here = Ranks(rank, 2)
+    experiment.learn(args, train, test, tmp_path, torch.device("cpu"), here)
+    assert drawn == [1] * (rank == 0)
 
 
 def test_a_whole_experiment_leaves_model_report_and_figures(tmp_path, capsys, monkeypatch):

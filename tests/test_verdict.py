@@ -92,7 +92,8 @@ def test_words_name_what_is_beyond_chance_and_how_far():
     assert "not told apart from single recordings by any of 4 measures (least p = 0.2)" in words(
         found(HARD + 2, realism={"measures": none}))
     undefined = {name: each | {"p": float("nan")} for name, each in measures.items()}
-    assert "not tested: no measure is defined." in words(found(HARD + 2, realism={"measures": undefined}))
+    assert "not tested: no measure is defined." in words(
+        found(HARD + 2, realism={"measures": undefined}))
     assert "not tested: too few." in words(found(HARD + 2))
 
 

@@ -168,12 +168,13 @@ def learn(
     def watch(log: list[dict]) -> None:
         figures.plot_loss(log, folder / "loss.png", references, kept=model.card["epoch"])
 
+    model.speed = Speed(args.compile, args.recompute, tf32=not args.no_tf32)
     log = fit(
         model, y0, context["train"], folder, heldout=aside, micro_batch=args.micro_batch,
-        speed=Speed(args.compile, args.recompute, tf32=not args.no_tf32),
-        restart=args.restart, force=args.force, watch=watch,
+        speed=model.speed, restart=args.restart, force=args.force, watch=watch,
     )
-    watch(log)
+    if here.first:
+        watch(log)
     return model, context
 
 

@@ -144,7 +144,8 @@ def plot_identification(report: Mapping[str, Any], path: str | Path) -> Path | N
     axes.set_xticks(sizes)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set(xlabel="candidate images", ylabel="true image first,\nshare of test images", ylim=(0, 1.02))
+    axes.set(xlabel="candidate images", ylim=(0, 1.02),
+             ylabel="true image first,\nshare of test images")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return save_figure(figure, path)

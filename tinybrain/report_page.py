@@ -163,8 +163,9 @@ def _effect(report: Mapping[str, Any]) -> list[str]:
     if "reason" in found:
         return [f"Not tested: {found['reason']}."]
     cells = [["PCC image", "true image", "shuffled images", "gap", "p"]]
-    cells += [[name, cell(each["value"], rows[name]["intervals"]["image"]), _triple(each["shuffled"]), _triple(each["gap"]),
-               cell(each["p"], form=".2g")] for name, each in found.items()]
+    cells += [[name, cell(each["value"], rows[name]["intervals"]["image"]),
+               _triple(each["shuffled"]), _triple(each["gap"]), cell(each["p"], form=".2g")]
+              for name, each in found.items()]
     one = next(iter(found.values()))
     return [aligned(cells), "", (
         f"Of {one['permutations']:,} permutations the mean and the middle 95 %; the gap is to "
