@@ -98,7 +98,8 @@ def test_a_whole_experiment_leaves_model_report_and_figures(tmp_path, capsys, mo
     there = {path.name for path in (tmp_path / "run").iterdir() if path.name != "lock"}
     assert there == {"model.pt", "run-00000001.pt", "report.md", "report.json", "log.csv",
                      "loss.png", "evoked.png", "topographies.png", "denoising.png",
-                     "denoising.gif"}  # fmt: skip
+                     "denoising.gif", "generated.npz", "scores.png", "curves.png",
+                     "identification.png"}  # fmt: skip
     page = (tmp_path / "run/report.md").read_text()
     assert "40.0% of the training concepts held out, seed 0" in page
     rows = json.loads((tmp_path / "run/report.json").read_text())["rows"]

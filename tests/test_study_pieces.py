@@ -23,9 +23,9 @@ def runs(monkeypatch):
         noted.append((folder.parent.name, folder.name, args.conditioning, args.tokens))
         if args.force == "break":
             raise KeyboardInterrupt("stopped")
-        return SimpleNamespace(), {"train": None, "test": None}
+        return SimpleNamespace(card={}, save=lambda path: path), {"train": None, "test": None}
 
-    def finish_it(folder, *_):
+    def leave(folder, *_):
         for name in ("generated.npz", "report.json"):
             (folder / name).write_text("{}")
 
@@ -33,7 +33,8 @@ def runs(monkeypatch):
     monkeypatch.setattr(pieces, "read_truth", lambda *_: SimpleNamespace(test=None))
     monkeypatch.setattr(pieces.experiment, "learn", learn)
     monkeypatch.setattr(pieces.report, "evaluate", lambda *_, **__: SimpleNamespace(report={}))
-    monkeypatch.setattr(pieces, "_finish", finish_it)
+    monkeypatch.setattr(pieces.experiment, "leave", leave)
+    monkeypatch.setattr(pieces.report, "verdict", lambda report: "")
     return noted
 
 

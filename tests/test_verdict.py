@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import types
 
 import numpy as np
@@ -111,7 +112,10 @@ def test_words_on_the_image(p, value, said):
 def test_every_case_reads_and_says_what_the_facts_say():
     with_ridge = words(found(HARD + 2 + JITTER, ridge=HARD + 1.5))
     assert "better than the mean ERP (" in with_ridge and "and worse than ridge (" in with_ridge
-    assert "% more, 95 % interval -" in with_ridge
+    amount, low, high = re.search(
+        r"worse than ridge \(([\d.]+) % more, 95 % interval ([\d.]+) to ([\d.]+) %\)", with_ridge
+    ).groups()
+    assert 0 < float(low) < float(amount) < float(high)
     assert "not told apart from ridge (" in words(found(HARD + 2 + JITTER, ridge=HARD + 2))
     assert "ridge was not fitted" in words(found(HARD + 2))
     one = {name: error[:1] for name, error in

@@ -2,8 +2,9 @@
 
 `run` is the order of Figure 2 and Section 4: context, model, training, evaluation, figures. The
 examples say which recording it is and how it is read; here is what they have in common. A run
-folder holds model.pt, report.md, report.json, log.csv and the figures. One model of several
-subjects is judged on each of them, in folders of their own; its report.md then averages over them.
+folder holds model.pt, report.md, report.json, log.csv, generated.npz and the figures. One model of
+several subjects is judged on each of them, in folders of their own; its report.md then averages
+over them.
 Letters: n images, k trials, h sensors, w time points.
 """
 
@@ -19,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from . import figures, report, topography
+from . import figures, generated, report, topography
 from .cohort import each_subject, overview
 from .contexts import ContextOptions, make_contexts
 from .encoder import CONTEXTS, TEMPLATE
@@ -27,10 +28,12 @@ from .heldout import heldout_references, hold_out
 from .parallel import Ranks, barrier, in_turn, pick_device, process_group, ranks
 from .pipeline import ImageToBrain
 from .recipes import RECIPES, VALIDATIONS, Recipe
+from .report_figures import draw_report
 from .speed import Speed
 from .subjects import Subjects, each_image_once, tell_whose
 from .things.layouts import read_layout
 from .things.sensors import layout
+from .topography_sheets import COLOURS
 from .train import fit
 from .unet import CONDITIONINGS, UNetConfig
 
@@ -205,12 +208,23 @@ def judge(
     )
     if here.first:
         result.report["seconds"] = round(time.monotonic() - by.began)
-        folder.mkdir(parents=True, exist_ok=True)
-        drawn = draw(folder, model, train, test, context["test"], result, by.places)
-        page = report.write(result.report, folder, drawn)
+        page = leave(folder, model, train, test, context["test"], result, by.places)
         print("", report.table(result.report["rows"]), "", report.verdict(result.report), sep="\n")
         print(f"\n{page} (figures beside it)")
     return result.report
+
+
+def leave(
+    folder: Path, model, train, test, context_test, result: report.Evaluation,
+    places: dict[str, tuple[float, float]] | None = None,
+) -> Path:
+    """What was found, in a folder: signals, figures, and the report last; returns its page."""
+    folder.mkdir(parents=True, exist_ok=True)
+    erp = train.signals.mean(axis=0, dtype=np.float64)
+    generated.write(folder, model, test, result, erp)
+    drawn = draw_report(result.report, folder)
+    drawn |= draw(folder, model, train, test, context_test, result, places)
+    return report.write(result.report, folder, drawn)
 
 
 def folder_of(args: argparse.Namespace, name: str) -> Path:
@@ -280,7 +294,7 @@ def draw(
     try:
         topography.plot_topographies(
             maps, sensors=sensors, xy=layout(sensors, places), times=times, unit=unit,
-            path=folder / "topographies.png",
+            path=folder / "topographies.png", colours=COLOURS,
         )
         title = f"Topographies every 100 ms, as the paper's {MAPS[model.kind]}"
         captions[title] = "topographies.png"

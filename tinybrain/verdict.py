@@ -160,13 +160,12 @@ def _compared(reference: str, above_: Mapping[str, Any]) -> str:
     amount = ""
     if share is not None:
         value, low, high = (100 * part for part in share)
-        amount = f" ({_less(value)}, 95 % interval {low:.1f} to {high:.1f} %)"
+        word = "less"
+        if value < 0:
+            value, low, high, word = -value, -high, -low, "more"
+        amount = f" ({value:.1f} % {word}, 95 % interval {low:.1f} to {high:.1f} %)"
     return {"yes": "better than ", "no": "worse than ",
             "undecided": "not told apart from "}[answer] + reference + amount
-
-
-def _less(value: float) -> str:
-    return f"{abs(value):.1f} % {'less' if value >= 0 else 'more'}"
 
 
 def _of_ceiling(found: Mapping[str, Any]) -> str:

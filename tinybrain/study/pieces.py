@@ -245,19 +245,12 @@ def make(study: Study, piece: Piece) -> bool:
         )
         if here.first:
             result.report["seconds"] = round(time.monotonic() - began, 1)
-            _finish(folder, model, train, test, context["test"], result)
+            model.card["report"] = report.plain(result.report)
+            model.save(folder / "model.pt")
+            experiment.leave(folder, model, train, test, context["test"], result)
+            print(report.verdict(result.report))
         barrier()
     return True
-
-
-def _finish(folder: Path, model, train, test, context_test, result: report.Evaluation) -> None:
-    """Write what was found; the report last, as with it the piece is finished."""
-    generated.write(folder, model, test, result, train.signals.mean(axis=0, dtype="float64"))
-    drawn = experiment.draw(folder, model, train, test, context_test, result)
-    model.card["report"] = report.plain(result.report)
-    model.save(folder / "model.pt")
-    report.write(result.report, folder, drawn)
-    print(report.verdict(result.report))
 
 
 def _begin(folder: Path, settings: dict[str, Any], state: State, args: argparse.Namespace) -> None:
