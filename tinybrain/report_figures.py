@@ -215,9 +215,12 @@ def _draw_classifier(axes: Axes, curves: Mapping[str, Any], found: Mapping[str, 
 
 def _distance(name: str, found: Mapping[str, Any]) -> str:
     value, chance = found["generated"][0], found["chance"][0]
-    unit = {"accuracy": "", "correlation": ""}.get(found["unit"], f" {found['unit']}")
-    said = "right in" if found["unit"] == "accuracy" else "off by"
-    return f"{name}: {said} {value:.2g}{unit}, chance {chance:.2g}, p = {found['p']:.2g}"
+    if found["unit"] == "accuracy":
+        said = f"right in {100 * value:.0f} %, chance {100 * chance:.0f} %"
+    else:
+        unit = "" if found["unit"] == "correlation" else f" {found['unit']}"
+        said = f"off by {value:.2g}{unit}, chance {chance:.2g}"
+    return f"{name}: {said}, p = {found['p']:.2g}"
 
 
 def _line(name: str) -> dict[str, Any]:
