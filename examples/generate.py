@@ -3,6 +3,7 @@
 
     python examples/generate.py runs/demo/model.pt PHOTOS --out SIGNALS --trials 20
     python examples/generate.py model.pt features.npy --out SIGNALS --mean
+    python examples/generate.py model.pt PHOTOS --out SIGNALS --subject sub-02
     torchrun --nproc-per-node=4 examples/generate.py model.pt PHOTOS --out SIGNALS --trials 80
 
 PHOTOS is a folder, searched with its subfolders, or a list of files; features.npy holds what the
@@ -42,6 +43,8 @@ def arguments() -> argparse.Namespace:
                      help="by default the recipe's")
     cli.add_argument("--steps", type=int, help="of the sampler")
     cli.add_argument("--guidance", type=float, default=1.0, help="1: none")
+    cli.add_argument("--subject", help="whose signals, of a model of several, such as sub-02; by "
+                     "default nobody's in particular")
     cli.add_argument("--seed", type=int, default=0)
     cli.add_argument("--batch-size", type=int, default=64, help="signals at once; bounds memory")
     cli.add_argument("--device", help="cpu, cuda, cuda:1 ...; by default a GPU if there is one")
@@ -58,7 +61,7 @@ def main() -> None:
     args, here, began = arguments(), ranks(), time.monotonic()
     device = args.device or pick_device(here)
     plan = Plan(args.trials, args.mean, args.sampler, args.steps, args.guidance, args.seed,
-                args.batch_size)
+                args.batch_size, args.subject)
     drawn = generate(
         args.model, find_stimuli(args.images, args.captions), plan, args.out, device=device,
         speed=Speed(args.compile, tf32=not args.no_tf32), restart=args.restart, fif=args.fif,

@@ -97,9 +97,9 @@ def test_pictures_are_encoded_block_by_block(tmp_path, monkeypatch):
     assert stimuli.names == ("c0/0.png", "c0/2.png", "c1/1.png", "c1/3.png")
     encode, draw = ImageToBrain.encode, ImageToBrain.draw
 
-    def watch_encode(self, images, captions):
+    def watch_encode(self, images, captions, **whose):
         sizes.append(("encode", len(images)))
-        return encode(self, images, captions)
+        return encode(self, images, captions, **whose)
 
     def watch_draw(self, context, rows, **how):
         sizes.append(("draw", len(rows)))

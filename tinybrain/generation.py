@@ -35,6 +35,7 @@ from .progress import bar, interruptible
 from .run_folder import locked
 from .signals import axes
 from .speed import Speed
+from .subjects import place_of
 from .things.images import list_images
 
 STEPS = {"ancestral": None, "ddim": 50, "dpm_solver": 20}  # of one not the recipe's; None: all
@@ -55,10 +56,13 @@ class Plan:
     guidance: float | None = 1.0
     seed: int | None = 0
     batch_size: int = 64
+    subject: str | None = None  # of a model of several; None: nobody in particular
 
     def settled(self, model: ImageToBrain) -> Plan:
         """With the defaults of a model filled in, or ValueError if it cannot do this."""
         recipe = model.recipe
+        if self.subject is not None:
+            place_of(self.subject, model.subjects)
         for name in ("trials", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; wanted 1 or more")
@@ -100,20 +104,20 @@ class Stimuli:
     def __len__(self) -> int:
         return len(self.names)
 
-    def context(self, model: ImageToBrain, of: slice) -> Tensor:
-        """The context (n, l, d) of some of them."""
+    def context(self, model: ImageToBrain, of: slice, subject: str | None = None) -> Tensor:
+        """The context (n, l, d) of some of them, for one of the model's subjects."""
         if self.features is not None:
-            return model.encode(np.array(self.features[of]))
+            return model.encode(np.array(self.features[of]), subject=subject)
         images = list(self.images[of]) if model.encoder.sees else None
-        return model.encode(images, list(self.captions[of]) or None)
+        return model.encode(images, list(self.captions[of]) or None, subject=subject)
 
-    def check(self, model: ImageToBrain) -> None:
+    def check(self, model: ImageToBrain, subject: str | None = None) -> None:
         """Raise ValueError if this is not what the model takes."""
         if self.features is not None:
             if self.captions:
                 raise ValueError("features are the whole context: give no captions with them")
             try:
-                self.context(model, slice(1))
+                self.context(model, slice(1), subject)
             except ValueError as error:
                 raise ValueError(f"{next(iter(self.files))}: {error}") from None
             return
@@ -173,7 +177,7 @@ def describe(
         **axes(shape, model.sensors, model.times, model.kind, model.unit),
         "content": "conditional mean" if plan.mean else "trials",
         **{name: getattr(plan, name) for name in ("trials", "sampler", "steps", "guidance", "seed",
-                                                  "batch_size")},
+                                                  "batch_size", "subject")},
         "device": device.type,
         "model": {
             "file": path.name, "sha256": file_sha256(path), "recipe": model.recipe.name,
@@ -216,8 +220,8 @@ def generate(
     Raises
     ------
     FileNotFoundError, ValueError
-        No such model; it cannot do this; the folder holds signals made from something else, with
-        the difference named; an image is broken; a signal is not finite.
+        No such model, or no such subject in it; it cannot do this; the folder holds signals made
+        from something else, with the difference named; an image is broken; a signal is not finite.
     OSError
         The folder cannot be written, the disk is full, or another process works here.
     KeyboardInterrupt
@@ -227,7 +231,7 @@ def generate(
     model = ImageToBrain.load(path, device=device)
     model.speed = speed
     plan = plan.settled(model)
-    stimuli.check(model)
+    stimuli.check(model, plan.subject)
     if fif:
         check_fif((len(stimuli), plan.trials, *model.shape))
     with process_group(device) as here, ExitStack() as held:
@@ -282,7 +286,7 @@ def draw_block(model: ImageToBrain, stimuli: Stimuli, plan: Plan, rows: range) -
     """The signals (b, h, w) of some rows of the array (n k, h, w)."""
     places = [divmod(row, plan.trials) for row in rows]  # (image, trial)
     first, last = places[0][0], places[-1][0]
-    context = stimuli.context(model, slice(first, last + 1))                   # (n, l, d)
+    context = stimuli.context(model, slice(first, last + 1), plan.subject)     # (n, l, d)
     for image in not_finite(context):
         raise ValueError(f"{stimuli.names[first + image]}: its features hold NaN or infinity")
     if plan.mean:

@@ -1,32 +1,30 @@
-"""Generated signals: the array and what its axes mean, in memory and in a folder.
+"""Generated signals: the array and what its axes mean, in memory, in pictures and for MNE.
 
-    signals.npy     (n, k, h, w) float32
-    signals.json    format, version, shape, sensors, times, kind, unit; of `generation` also more
+    signals = model.generate("photo.jpg", trials=20)
+    signals.pick(["O1", "Oz"], tmin=0.1, tmax=0.2).average().data      (1, 1, 2, times)
 
+In a folder they are the two files of `signal_files.py`.
 Letters: n images, k trials, h sensors, w time points.
 """
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from einops import rearrange
 
-from .files import write_atomically, write_text
+from .files import write_atomically
+from .signal_files import ABOUT, ARRAY, axes, map_array, read_about, write_about
 
-FORMAT, VERSION = "tinybrain signals", 1
-ARRAY, ABOUT = "signals.npy", "signals.json"
-WANTED = {  # of signals.json: what a key must hold, and how to say so
-    "shape": (lambda v: _is_list(v, int) and len(v) == 4 and min(v) > 0, "four lengths"),
-    "sensors": (lambda v: _is_list(v, str), "names"),
-    "times": (lambda v: _is_list(v, (int, float)) and bool(np.isfinite(v).all()), "seconds"),
-    "kind": (lambda v: v in ("eeg", "meg"), "'eeg' or 'meg'"),
-    "unit": (lambda v: isinstance(v, str), "a string"),
-}
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from mne import EpochsArray
+
+NEAR = 1e-6  # seconds: sampling times are rounded fractions, 0.1 may be 0.1000000015
 
 
 @dataclass(frozen=True)
@@ -40,6 +38,15 @@ class BrainSignals:
     times : (w,) float64 array, seconds from image onset
     kind : "eeg" or "meg"
     unit : as the training recording's
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinybrain import BrainSignals
+    >>> data = np.zeros((2, 20, 3, 100), np.float32)
+    >>> signals = BrainSignals(data, ("Oz", "O1", "Cz"), np.arange(100) / 100, "eeg", "a.u.")
+    >>> signals.pick(["O1", "Oz"], tmin=0.1, tmax=0.2).average().data.shape
+    (2, 1, 2, 11)
     """
 
     data: np.ndarray
@@ -48,28 +55,114 @@ class BrainSignals:
     kind: str
     unit: str
 
-    def to_mne(self):
-        """The trials as an `mne.EpochsArray` (n * k), in their own unit; event ids are images.
+    # ---------------------------------------------------------------------------------------------
+    # Parts
+
+    def pick(
+        self, sensors: str | Sequence[str] | None = None, tmin: float | None = None,
+        tmax: float | None = None,
+    ) -> BrainSignals:
+        """Some of the sensors, some of the time; a copy.
+
+        Parameters
+        ----------
+        sensors : names as they stand in `sensors`, in the order wanted; by default all
+        tmin, tmax : seconds, both included; by default from the first, to the last
+
+        Raises
+        ------
+        ValueError
+            No sensor of such a name, a name twice, no name at all; no sample in that time.
+        """
+        rows = _rows(self.sensors, sensors)
+        columns = _columns(self.times, tmin, tmax)
+        return replace(
+            self, data=np.array(self.data[:, :, rows[:, None], columns]),  # (n, k, h', w')
+            sensors=tuple(self.sensors[row] for row in rows), times=np.array(self.times)[columns],
+        )
+
+    def average(self) -> BrainSignals:
+        """The mean over trials, k = 1, taken in float64."""
+        mean = self.data.mean(axis=1, keepdims=True, dtype=np.float64)
+        return replace(self, data=np.asarray(mean, dtype=np.float32))
+
+    # ---------------------------------------------------------------------------------------------
+    # Pictures
+
+    def plot(self, path: str | Path | None = None, image: int = 0) -> Figure | Path:
+        """One image's signals at six sensors that show much of them, or at all if there are fewer.
+
+        A thick line is the mean of the trials, the band one standard deviation of them to each
+        side, the thin line the first of them. For sensors of your choice, `pick` them first.
+
+        Parameters
+        ----------
+        path : file to write, whose suffix chooses the format; by default none
+        image : its number, from 0; negative ones count from the end
+
+        Returns
+        -------
+        The path; without one a matplotlib `Figure`, which a notebook shows.
+
+        Raises
+        ------
+        ValueError : no such image; a path of a format that matplotlib does not write.
+        """
+        from .signal_figures import draw_signals
+
+        return _give(draw_signals(self, image), path)
+
+    def plot_topography(
+        self, path: str | Path | None = None, every: float = 0.1, image: int | None = None
+    ) -> Figure | Path:
+        """Scalp maps over time of the mean over trials, of one image or of all together.
+
+        Parameters
+        ----------
+        path : as for `plot`
+        every : seconds from map to map; each shows the sample nearest to a multiple of it
+        image : its number; by default the mean of all
+
+        Returns
+        -------
+        As `plot`.
+
+        Raises
+        ------
+        ValueError
+            Sensors whose places `things.sensors` does not know, named; fewer than three; no such
+            image; no multiple of `every` within the times.
+        """
+        from .signal_figures import draw_topography
+
+        return _give(draw_topography(self, every, image), path)
+
+    # ---------------------------------------------------------------------------------------------
+    # Elsewhere
+
+    def to_mne(self) -> EpochsArray:
+        """All trials as an `mne.EpochsArray` of n * k epochs; the event of each is its image.
+
+        Sensors have the places of `things.sensors.positions`, in metres in head coordinates: EEG
+        electrodes on a sphere of 95 mm, with nasion and ears; MEG channels, of the type "mag" and
+        the coil of a CTF axial gradiometer, on one of 121 mm, pointing outward. These are a model's
+        head and helmet, good for maps, not for finding sources. A sensor of unknown place has none
+        in MNE either, and a warning names it.
+
+        Values in µV become volts, fT and pT become tesla. Any other unit has no such meaning: then
+        values stay what they are, MNE will call them volts or tesla all the same (in plots, µV or
+        fT), and `info["description"]` says what they are.
 
         Raises
         ------
         ImportError
             If mne is not installed.
+        ValueError
+            Fewer than two time points, or unequal steps between them.
         """
-        try:
-            import mne
-        except ImportError as error:
-            raise ImportError(
-                "to_mne needs MNE-Python: pip install 'tinybrain-ddpm[mne]'"
-            ) from error
-        rate = (len(self.times) - 1) / (self.times[-1] - self.times[0])
-        info = mne.create_info(list(self.sensors), rate, "mag" if self.kind == "meg" else self.kind)
-        trials = rearrange(self.data, "n k h w -> (n k) h w")
-        index = np.arange(len(trials))
-        events = np.stack([index, 0 * index, index // self.data.shape[1]], axis=1)
-        return mne.EpochsArray(
-            trials.astype(np.float64), info, events, tmin=float(self.times[0]), verbose="error"
-        )
+        from .signal_mne import to_epochs
+
+        return to_epochs(self)
 
     def save(self, folder: str | Path) -> Path:
         """Write signals.npy and signals.json into a folder, in the place of older ones.
@@ -105,68 +198,48 @@ class BrainSignals:
                 f"{folder / ABOUT} does not exist; wanted a folder that `BrainSignals.save` or a "
                 "finished examples/generate.py wrote"
             )
-        data = _map(folder / ARRAY, tuple(about["shape"]))
+        data = map_array(folder / ARRAY, tuple(about["shape"]))
         times = np.array(about["times"], dtype=np.float64)
         return cls(data, tuple(about["sensors"]), times, about["kind"], about["unit"])
 
 
-# -------------------------------------------------------------------------------------------------
-# The folder's files
+def _rows(sensors: Sequence[str], wanted: str | Sequence[str] | None) -> np.ndarray:
+    """The places of sensors by their names."""
+    if wanted is None:
+        return np.arange(len(sensors))
+    wanted = [wanted] if isinstance(wanted, str) else list(wanted)
+    if not wanted:
+        raise ValueError("no sensors asked for: give one name or more, or None for all")
+    if unknown := [name for name in wanted if name not in sensors]:
+        raise ValueError("; ".join(_unknown(str(name), sensors) for name in unknown))
+    if twice := sorted({name for name in wanted if wanted.count(name) > 1}):
+        raise ValueError(f"asked for {', '.join(twice)} more than once; wanted each sensor once")
+    return np.array([list(sensors).index(name) for name in wanted])
 
 
-def axes(shape, sensors, times, kind: str, unit: str) -> dict[str, Any]:
-    """The part of signals.json that every array (n, k, h, w) needs."""
-    return {
-        "format": FORMAT, "version": VERSION, "shape": list(shape), "sensors": list(sensors),
-        "times": [float(time) for time in times], "kind": kind, "unit": unit,
-    }  # fmt: skip
+def _unknown(name: str, sensors: Sequence[str]) -> str:
+    """That there is no such sensor, and which have names like it."""
+    by_capitals = {sensor.upper(): sensor for sensor in sensors}
+    near = get_close_matches(name.upper(), by_capitals, n=4, cutoff=0.5)
+    shown = [by_capitals[upper] for upper in near] or [*sensors[:8], "..."][: len(sensors)]
+    return f"no sensor {name!r}; {'near it' if near else 'there'} are {', '.join(shown)}"
 
 
-def write_about(path: Path, about: dict[str, Any]) -> Path:
-    return write_text(path, json.dumps(about, indent=1, ensure_ascii=False) + "\n")
-
-
-def read_about(path: Path) -> dict[str, Any] | None:
-    """The content of a signals.json, checked; None if there is no such file."""
-    if not path.is_file():
-        return None
-    try:
-        about = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is damaged, or no JSON: {error}") from None
-    if not isinstance(about, dict) or about.get("format") != FORMAT:
-        raise ValueError(f"{path} is another kind of thing; wanted the format {FORMAT!r}")
-    version = about.get("version")
-    if type(version) is not int or not 1 <= version <= VERSION:
+def _columns(times: np.ndarray, tmin: float | None, tmax: float | None) -> np.ndarray:
+    """The places of the samples from tmin to tmax."""
+    low, high = (-np.inf if tmin is None else tmin), (np.inf if tmax is None else tmax)
+    times = np.asarray(times)
+    columns = np.flatnonzero((times >= low - NEAR) & (times <= high + NEAR))
+    if not len(columns):
         raise ValueError(
-            f"{path}: version {version!r}, this tinybrain reads up to {VERSION}; update tinybrain"
+            f"no sample from {low:g} to {high:g} s; the signals run from {times[0]:g} to "
+            f"{times[-1]:g} s in steps of {np.diff(times[:2]).sum():g} s (tmin, tmax are seconds)"
         )
-    for key, (holds, what) in WANTED.items():
-        if not holds(about.get(key)):
-            raise ValueError(f"{path}: {key} is {str(about.get(key))[:60]!r}; wanted {what}")
-    if about["shape"][2:] != [len(about["sensors"]), len(about["times"])]:
-        raise ValueError(
-            f"{path}: shape {about['shape']}, but {len(about['sensors'])} sensors and "
-            f"{len(about['times'])} times"
-        )
-    return about
+    return columns
 
 
-def _is_list(value: Any, of: type | tuple[type, ...]) -> bool:
-    return isinstance(value, list) and all(
-        isinstance(item, of) and not isinstance(item, bool) for item in value
-    )
+def _give(figure: Figure, path: str | Path | None) -> Figure | Path:
+    """A figure, or the file that it was written to."""
+    from .topography import save_figure
 
-
-def _map(path: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """The array (n, k, h, w), a read-only memory map."""
-    try:
-        data = np.load(path, mmap_mode="r", allow_pickle=False)
-    except Exception as error:  # numpy's parser of headers raises many kinds
-        raise ValueError(f"{path} is missing, damaged or no plain array: {error}") from None
-    if data.shape != shape or data.dtype != np.float32:
-        raise ValueError(
-            f"{path} is {data.dtype} of shape {data.shape}, {ABOUT} says float32 of {shape}; "
-            "one of the two files is another run's"
-        )
-    return data
+    return figure if path is None else save_figure(figure, path)

@@ -1,0 +1,145 @@
+"""What a model file says of itself: `python -m tinybrain model.pt`.
+
+The file's checksum is compared and its weights are passed over, never held: a card takes a second
+and no memory, whatever the size of the network. Letters: s subjects.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from textwrap import fill
+from typing import Any
+
+from . import checkpoint
+
+USAGE = "usage: python -m tinybrain MODEL.pt    print what a trained model's file says of itself"
+LABEL, WIDTH = 11, 100  # columns of a label, and of the page
+
+
+def card(path: str | Path) -> str:
+    """The card of a model, as text.
+
+    Parameters
+    ----------
+    path : a file that `ImageToBrain.save` wrote, or the folder of a run, which holds model.pt
+
+    Returns
+    -------
+    str : the file and its checksum, signals, subjects, encoder, network, recipe, epoch, data and
+        versions; then, of a model that was judged, the scores beside their baselines, in words too
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `checkpoint.load`: no such file, damaged, or no model.
+    """
+    path = Path(path)
+    path = path / "model.pt" if path.is_dir() else path
+    content = checkpoint.load(path, "model", device="meta")  # shapes without values
+    lines = [*_file(path), *_signals(content), *_network(content), *_learned(content)]
+    page = [fill(f"{label:{LABEL}}{text}", WIDTH, subsequent_indent=" " * LABEL,
+                 break_long_words=False, break_on_hyphens=False) for label, text in lines]
+    return "\n".join([*page, *_judged(content["card"].get("report"))])
+
+
+def _file(path: Path) -> list[tuple[str, str]]:
+    """Size, and the checksum that `checkpoint.load` has found to be right."""
+    with open(path, "rb") as file:
+        file.seek(-checkpoint.LINE, 2)
+        digits = file.read().removeprefix(checkpoint.MARK).decode().strip()
+    return [("file", f"{path}, {path.stat().st_size / 1e6:,.1f} MB"),
+            ("checksum", f"agrees, sha256 {digits}")]
+
+
+def _signals(content: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What the model makes, of whom, and what it wants for it."""
+    from .encoder import Encoder
+
+    sensors, times, people = content["sensors"], content["times"], content.get("subjects", [])
+    rate = f" at {(len(times) - 1) / (times[-1] - times[0]):g} Hz" if len(times) > 1 else ""
+    encoder = checkpoint.config_from_dict(Encoder, content["encoder"])
+    width = len(content["context_mean"]) - len(people)  # who it is stands behind the features
+    return [
+        ("signals", f"{content['kind'].upper()}, {len(sensors)} sensors x {len(times)} times, "
+                    f"unit {content['unit']}"),
+        ("sensors", ", ".join(sensors)),
+        ("times", f"{times[0]:g} to {times[-1]:g} s from image onset{rate}"),
+        ("subjects", ", ".join(people) if people else "one"),
+        ("encoder", f"{encoder.describe()}; width {width}"),
+    ]
+
+
+def _network(content: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The network and the recipe, every setting of them."""
+    count = sum(weight.numel() for weight in content["unet"].values())
+    recipe = dict(content["recipe"])
+    return [("network", f"{count:,} parameters: {_settings(content['unet_config'])}"),
+            ("adds to", _base(content["encoding"])),
+            ("recipe", f"{recipe.pop('name')}: {_settings(recipe)}")]
+
+
+def _settings(config: Mapping[str, Any]) -> str:
+    shown = {key: " ".join(map(str, value)) if isinstance(value, list) else value
+             for key, value in config.items()}
+    return ", ".join(f"{key} {value}" for key, value in shown.items())
+
+
+def _base(encoding: Mapping[str, Any] | None) -> str:
+    """The encoding model that the network's answer is added to."""
+    if encoding is None:
+        return "nothing"
+    parts = encoding.get("subjects", [encoding])
+    name = "ridge with products" if any(part["products"] for part in parts) else "ridge"
+    return name if "subjects" not in encoding else f"{name}, one for each subject"
+
+
+def _learned(content: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What it has learned from, how long, and with what."""
+    about, longest = content["card"], content["recipe"]["epochs"]
+    reports = _by_subject(about.get("report")).values()
+    kept = f"{about['epoch']}, of at most {longest}" if "epoch" in about else "not trained"
+    lines = [("epoch", kept)]
+    for split, label in (("train", "learned"), ("test", "judged on")):
+        told = dict.fromkeys(report["data"][split] for report in reports)
+        lines += [(label, "; ".join(told))] if told else []
+    versions = dict.fromkeys(_settings(report["versions"]) for report in reports)
+    return lines + ([("versions", "; ".join(versions))] if versions else [])
+
+
+def _by_subject(report: Mapping[str, Any] | None) -> dict[str, Mapping[str, Any]]:
+    """Reports by the subject's name; "" where there is one alone, nothing without any."""
+    if not report:
+        return {}
+    return {"": report} if "rows" in report else dict(report)
+
+
+def _judged(report: Mapping[str, Any] | None) -> list[str]:
+    """Scores and verdict of each subject."""
+    from .report_page import table
+    from .verdict import words
+
+    if not report:
+        return ["", "Not judged yet: training ends with a report, which is then kept here."]
+    page = []
+    for name, own in _by_subject(report).items():
+        page += ["", name] if name else []
+        page += ["", table(own["rows"])]
+        page += ["", fill(words(own["verdict"]), WIDTH)] if "verdict" in own else []
+    return page
+
+
+def main(arguments: list[str]) -> None:
+    """Print a model's card; or how to ask for it."""
+    if len(arguments) != 1 or arguments[0] in ("-h", "--help"):
+        print(USAGE)
+        raise SystemExit(2 if len(arguments) > 1 else 0)
+    try:
+        print(card(arguments[0]))
+    except (OSError, ValueError) as problem:
+        raise SystemExit(f"tinybrain: {problem}") from None
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

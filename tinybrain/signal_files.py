@@ -1,0 +1,85 @@
+"""The files of a folder of generated signals: what they hold, written and read with checks.
+
+    signals.npy     (n, k, h, w) float32
+    signals.json    format, version, shape, sensors, times, kind, unit; of `generation` also more
+
+Letters: n images, k trials, h sensors, w time points.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .files import write_text
+
+FORMAT, VERSION = "tinybrain signals", 1
+ARRAY, ABOUT = "signals.npy", "signals.json"
+WANTED = {  # of signals.json: what a key must hold, and how to say so
+    "shape": (lambda v: _is_list(v, int) and len(v) == 4 and min(v) > 0, "four lengths"),
+    "sensors": (lambda v: _is_list(v, str), "names"),
+    "times": (lambda v: _is_list(v, (int, float)) and bool(np.isfinite(v).all()), "seconds"),
+    "kind": (lambda v: v in ("eeg", "meg"), "'eeg' or 'meg'"),
+    "unit": (lambda v: isinstance(v, str), "a string"),
+}
+
+
+def axes(shape, sensors, times, kind: str, unit: str) -> dict[str, Any]:
+    """The part of signals.json that every array (n, k, h, w) needs."""
+    return {
+        "format": FORMAT, "version": VERSION, "shape": list(shape), "sensors": list(sensors),
+        "times": [float(time) for time in times], "kind": kind, "unit": unit,
+    }  # fmt: skip
+
+
+def write_about(path: Path, about: dict[str, Any]) -> Path:
+    return write_text(path, json.dumps(about, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_about(path: Path) -> dict[str, Any] | None:
+    """The content of a signals.json, checked; None if there is no such file."""
+    if not path.is_file():
+        return None
+    try:
+        about = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged, or no JSON: {error}") from None
+    if not isinstance(about, dict) or about.get("format") != FORMAT:
+        raise ValueError(f"{path} is another kind of thing; wanted the format {FORMAT!r}")
+    version = about.get("version")
+    if type(version) is not int or not 1 <= version <= VERSION:
+        raise ValueError(
+            f"{path}: version {version!r}, this tinybrain reads up to {VERSION}; update tinybrain"
+        )
+    for key, (holds, what) in WANTED.items():
+        if not holds(about.get(key)):
+            raise ValueError(f"{path}: {key} is {str(about.get(key))[:60]!r}; wanted {what}")
+    if about["shape"][2:] != [len(about["sensors"]), len(about["times"])]:
+        raise ValueError(
+            f"{path}: shape {about['shape']}, but {len(about['sensors'])} sensors and "
+            f"{len(about['times'])} times"
+        )
+    return about
+
+
+def _is_list(value: Any, of: type | tuple[type, ...]) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(item, of) and not isinstance(item, bool) for item in value
+    )
+
+
+def map_array(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """The array (n, k, h, w), a read-only memory map."""
+    try:
+        data = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # numpy's parser of headers raises many kinds
+        raise ValueError(f"{path} is missing, damaged or no plain array: {error}") from None
+    if data.shape != shape or data.dtype != np.float32:
+        raise ValueError(
+            f"{path} is {data.dtype} of shape {data.shape}, {ABOUT} says float32 of {shape}; "
+            "one of the two files is another run's"
+        )
+    return data
