@@ -73,6 +73,14 @@ class Encoder:
         """Whether words are part of the context."""
         return "text" in self.context
 
+    def check_heard(self, conditioning: str) -> None:
+        """Refuse words that a network would not hear, with a ValueError."""
+        if self.context == "image+text" and conditioning != "cross_attention":
+            raise ValueError(
+                f"conditioning {conditioning!r} hears one token, the image; with context "
+                "'image+text' it would not hear the words: use 'cross_attention'"
+            )
+
     def load_clip(self) -> CLIP:
         """The CLIP that made the context.
 

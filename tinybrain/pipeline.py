@@ -66,9 +66,6 @@ class ImageToBrain:
         self._clip: CLIP | None = None
         self._denoiser: Denoiser | None = None
 
-    # ---------------------------------------------------------------------------------------------
-    # Fitting all but the network
-
     @classmethod
     def prepare(
         cls, recipe: Recipe, config: UNetConfig, recording, context: Tensor, encoder: Encoder
@@ -86,19 +83,14 @@ class ImageToBrain:
         Returns
         -------
         model : ImageToBrain
-        y0 : Tensor (n, h, w)
-            Targets of the diffusion process (`targets.make_targets`)
+        y0 : Tensor (n, h, w), targets of the diffusion process (`targets.make_targets`)
 
         Raises
         ------
         ValueError
             The context has words beside the image, and `config.conditioning` hears one token only.
         """
-        if encoder.context == "image+text" and config.conditioning != "cross_attention":
-            raise ValueError(
-                f"conditioning {config.conditioning!r} hears one token, the image; with context "
-                "'image+text' it would not hear the words: use 'cross_attention'"
-            )
+        encoder.check_heard(config.conditioning)
         encoding, scaling, y0 = make_targets(recipe, recording, context, encoder)
         model = cls(
             recipe, first_weights(config, recipe.seed), encoding, **scaling,

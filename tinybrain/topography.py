@@ -286,7 +286,7 @@ def draw_scale(axes: Axes, image: AxesImage, unit: str) -> None:
     bar = axes.figure.colorbar(image, cax=axes)
     bar.set_ticks([-limit, 0, limit], labels=[f"{MINUS}{limit:g}", "0", f"+{limit:g}"])
     bar.ax.tick_params(labelsize=11, length=2)
-    bar.set_label(unit, size=11, labelpad=-6)
+    bar.set_label(unit, size=11, labelpad=-6 if len(unit) < 5 else 2)  # long ones would touch 0
 
 
 def _check_rows(rows: Mapping[str, np.ndarray], shape: tuple[int, int]) -> np.ndarray:
