@@ -235,7 +235,7 @@ def memory(name: str, job: str) -> float:
 
 def main() -> None:
     args = arguments()
-    device = torch.device(args.device) if args.device else pick_device()
+    device = pick_device(name=args.device)
     sides = build(args, device)
     if args.alone:
         name, job = args.alone

@@ -94,7 +94,7 @@ class Contest:
         )).eval()  # fmt: skip
         self.ours = CLIP(c).requires_grad_(False).eval()
         self.ours.load_state_dict(openai_names(self.theirs.state_dict()))
-        self.device = torch.device(args.device) if args.device else pick_device()
+        self.device = pick_device(name=args.device)
         self.theirs.to(self.device)
         self.ours.to(self.device)
         self.processor = CLIPImageProcessor(

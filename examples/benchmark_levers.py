@@ -40,7 +40,7 @@ class Jobs:
     """A network, what it is fed, and what can be asked of it."""
 
     def __init__(self, args: argparse.Namespace):
-        self.device = torch.device(args.device) if args.device else pick_device()
+        self.device = pick_device(name=args.device)
         self.steps = args.steps
         torch.manual_seed(0)
         levels = len(args.channels)
@@ -204,7 +204,7 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     args = arguments()
-    device = torch.device(args.device) if args.device else pick_device()
+    device = pick_device(name=args.device)
     where = torch.cuda.get_device_name() if device.type == "cuda" else (
         f"CPU, {torch.get_num_threads()} threads"
     )

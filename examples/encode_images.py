@@ -105,7 +105,7 @@ def encode(args: argparse.Namespace, out: Path, paths, root, clip, identity) -> 
     store = build(
         out, paths, clip, weights=identity, root=root, tokens=args.tokens,
         unit_length=not args.no_unit_length, batch_size=args.batch_size, precision=args.precision,
-        device=args.device or pick_device(), progress=sys.stderr.isatty(),
+        device=pick_device(name=args.device), progress=sys.stderr.isatty(),
     )
     seconds = time.monotonic() - began
     n, tokens, width = store.features.shape

@@ -59,7 +59,7 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     args, here, began = arguments(), ranks(), time.monotonic()
-    device = args.device or pick_device(here)
+    device = pick_device(here, args.device)
     plan = Plan(args.trials, args.mean, args.sampler, args.steps, args.guidance, args.seed,
                 args.batch_size, args.subject)
     drawn = generate(

@@ -160,5 +160,5 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except (ValueError, OSError, MemoryError) as problem:
+    except (ValueError, ImportError, OSError, MemoryError) as problem:
         sys.exit(f"topographies.py: {problem}")

@@ -43,5 +43,5 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except (ValueError, OSError, MemoryError, KeyboardInterrupt) as problem:
+    except (ValueError, ImportError, OSError, MemoryError, KeyboardInterrupt) as problem:
         sys.exit(f"train_eeg.py: {problem}")

@@ -115,6 +115,13 @@ def test_without_a_gpu_the_cpu_is_taken(monkeypatch):
     assert pick_device(Ranks()) == torch.device("cpu")
 
 
+@pytest.mark.parametrize("name", ["cuda:99", "gpu"])
+def test_a_device_that_is_not_there(name):
+    message = told(ValueError, pick_device, Ranks(), name)
+    says(message, f"device {name!r} cannot be used by torch", torch.__version__, "wanted cpu",
+         "without --device it takes what there is")
+
+
 # 5. An old torch, or an old Python
 
 

@@ -33,7 +33,10 @@ def folder(tmp_path, monkeypatch):
     make_demo(tmp_path / "MEG", "meg", **MEG_DEMO)
     write(tmp_path / "FOLDER" / "Prepared" / "sub-01")
     (tmp_path / "runs" / "demo").mkdir(parents=True)
-    gaussian_model().save(tmp_path / "runs" / "demo" / "model.pt")
+    model = gaussian_model()
+    model.sensors = ("O1", "Oz", "Cz", "Pz", "Fz")[: len(model.sensors)]
+    model.times = np.linspace(0, 0.3, len(model.times))
+    model.save(tmp_path / "runs" / "demo" / "model.pt")
     rng = np.random.default_rng(0)
     for name in ("photo.jpg", "other.jpg"):
         Image.fromarray(rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(tmp_path / name)

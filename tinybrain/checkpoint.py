@@ -67,7 +67,10 @@ def load(path: str | Path, kind: str, device: str | torch.device = "cpu") -> dic
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such checkpoint")
+        raise FileNotFoundError(
+            f"{path}: no such checkpoint; wanted a {kind} that tinybrain wrote, such as the "
+            "runs/demo/model.pt of examples/train_eeg.py"
+        )
     with open(path, "rb") as file:
         _verify(path, file)
         file.seek(0)

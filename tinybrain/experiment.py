@@ -122,7 +122,7 @@ def run(
     """
     began, folder = time.monotonic(), args.run or folder
     places = read_layout(args.layout) if args.layout else None
-    device = torch.device(args.device) if args.device else pick_device(ranks())
+    device = pick_device(ranks(), args.device)
     with process_group(device) as here:
         model, context = learn(args, train, test, folder, device, here)
         by = Judging(args, model, places, here, began)

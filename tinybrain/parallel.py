@@ -52,9 +52,23 @@ def ranks() -> Ranks:
     return here
 
 
-def pick_device(here: Ranks = Ranks()) -> torch.device:
-    """The GPU of this rank if its machine has one, else the CPU."""
-    return torch.device("cuda", here.local) if torch.cuda.is_available() else torch.device("cpu")
+def pick_device(here: Ranks = Ranks(), name: str | None = None) -> torch.device:
+    """The device of a name; without one the GPU of this rank if its machine has one, else the CPU.
+
+    Raises ValueError if torch has no such device here.
+    """
+    if not name:
+        has_gpu = torch.cuda.is_available()
+        return torch.device("cuda", here.local) if has_gpu else torch.device("cpu")
+    try:
+        torch.zeros(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(
+            f"device {name!r} cannot be used by torch {torch.__version__}: "
+            f"{str(error).splitlines()[0]}; wanted cpu, or a GPU that it sees, such as cuda; "
+            "without --device it takes what there is"
+        ) from None
+    return torch.device(name)
 
 
 @contextmanager

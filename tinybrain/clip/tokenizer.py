@@ -81,7 +81,9 @@ class Tokenizer:
         self._pieces += [b"", b""]
 
     @classmethod
-    def load(cls, path=None, *, cache_dir=None) -> Tokenizer:
+    def load(
+        cls, path: str | Path | None = None, *, cache_dir: str | Path | None = None
+    ) -> Tokenizer:
         """Read CLIP's own vocabulary.
 
         Parameters

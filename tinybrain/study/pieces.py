@@ -230,7 +230,7 @@ def make(study: Study, piece: Piece) -> bool:
     if state.word == "finished":
         return False
     began, folder = time.monotonic(), study.folder(piece)
-    device = torch.device(args.device) if args.device else pick_device(ranks())
+    device = pick_device(ranks(), args.device)
     with process_group(device) as here:
         if here.first:
             _begin(folder, study.settings(piece), state, args)

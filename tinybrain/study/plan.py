@@ -91,7 +91,7 @@ def time_steps(study: Study, piece: Piece) -> Estimate:
     A sampling step is a forward pass, a third of a training step for the same number of signals.
     """
     args = study.arguments(piece)
-    device = torch.device(args.device) if args.device else pick_device(ranks())
+    device = pick_device(ranks(), args.device)
     train, test = study.recordings(piece)
     width, tokens = _context(args)
     recipe, config = experiment.settings(args, study.kind, width)
