@@ -172,8 +172,8 @@ def _of_ceiling(found: Mapping[str, Any]) -> str:
     share = found["share_of_ceiling"]
     if share is not None:
         value, low, high = (100 * part for part in share)
-        return (f"It is {value:.0f} % of the way from the mean ERP to the noise ceiling "
-                f"({low:.0f} to {high:.0f} %).")
+        return (f"It is {round(value)} % of the way from the mean ERP to the noise ceiling "
+                f"({round(low)} to {round(high)} %).")
     if found["ceiling"] is None:
         return "There is no noise ceiling: the test has one repetition of an image."
     return "The mean ERP is not told apart from the noise ceiling, so no share of it is given."
