@@ -113,6 +113,6 @@ def _draw_matrix(axes: Axes, matrix: Matrix, label: str) -> None:
     ticks = range(len(matrix.subjects))
     axes.set_xticks(ticks, matrix.subjects)
     axes.set_yticks(ticks, matrix.subjects)
-    axes.set_title(matrix.title, loc="left")
+    axes.set_title(matrix.title, loc="left", fontsize=9)
     axes.set(xlabel="tested on subject", ylabel="trained on subject")
     axes.figure.colorbar(image, ax=axes, label=label, shrink=0.65)
