@@ -16,7 +16,7 @@ Letters: n rows, s subjects, r repetitions, h sensors, w time points, l tokens, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -315,7 +315,7 @@ def fit_subjects(
 # Baselines of a subject who is left out
 
 
-def mean_of_others(values: Mapping[str, np.ndarray], left_out: str) -> np.ndarray:
+def mean_of_others(values: Mapping[Hashable, np.ndarray], left_out: Hashable) -> np.ndarray:
     """What the other subjects say together: the mean of theirs, each counting the same.
 
     Parameters
@@ -331,7 +331,7 @@ def mean_of_others(values: Mapping[str, np.ndarray], left_out: str) -> np.ndarra
     ------
     ValueError : `left_out` is not among them, or nobody else is, or shapes differ.
     """
-    place_of(left_out, tuple(values))
+    place_of(str(left_out), [str(name) for name in values])
     others = {name: np.asarray(value) for name, value in values.items() if name != left_out}
     shapes = {name: value.shape for name, value in others.items()}
     if len(set(shapes.values())) != 1:

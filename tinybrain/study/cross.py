@@ -21,6 +21,7 @@ import numpy as np
 
 from .. import generated, metrics, paper
 from ..generated import Generated
+from ..subjects import mean_of_others
 from .drawing import Matrix, plot_matrices
 from .page import Figure, Section
 from .pieces import Piece, Study, subject_name
@@ -159,8 +160,9 @@ def baselines(found: Mapping[int, Generated], measure: str) -> dict[str, np.ndar
         [_flat_score(found[i].erp, found[j], measure) for j in subjects] for i in subjects
     ])
     columns["others' mean ERPs"] = margins(without_diagonal(erps)).target_mean
+    own = {i: found[i].erp for i in subjects}
     columns["all other subjects' mean ERP"] = np.array([
-        _flat_score(np.mean([found[i].erp for i in subjects if i != j], axis=0), found[j], measure)
+        _flat_score(mean_of_others(own, j), found[j], measure)
         for j in subjects
     ])
     columns["own mean ERP"] = np.diag(erps)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..files import write_text
+from ..report_page import aligned
 from ..uncertainty import Interval
 
 Cell = str | int | float | Interval | None
@@ -92,12 +93,7 @@ def to_markdown(table: Table) -> str:
     """Name and caption, the table with its columns aligned, notes."""
     cells = [list(table.columns), *([words(c, table.digits) for c in row] for row in table.rows)]
     cells = [[text.replace("|", r"\|") for text in line] for line in cells]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(table.columns))]
-    for line in cells:
-        line[:] = [line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:]))]
-    rule = ["-" * widths[0], *("-" * max(1, w - 1) + ":" for w in widths[1:])]
-    lines = [f"**{table.name}.** {table.caption}", ""]
-    lines += [f"| {' | '.join(line)} |" for line in [cells[0], rule, *cells[1:]]]
+    lines = [f"**{table.name}.** {table.caption}", "", aligned(cells)]
     for note in table.notes:
         lines += ["", note]
     return "\n".join(lines) + "\n"
