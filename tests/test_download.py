@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from tinybrain.clip import download
-from tinybrain.clip.download import fetch
+from tinybrain import download
+from tinybrain.download import fetch
 
 from .unreliable_server import (  # noqa: F401
     CONTENT,

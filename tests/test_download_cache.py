@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from tinybrain.clip import download
-from tinybrain.clip.download import cache_folder, fetch, file_sha256
+from tinybrain import download
+from tinybrain.download import cache_folder, fetch, file_sha256
 
 from .unreliable_server import (  # noqa: F401
     CONTENT,

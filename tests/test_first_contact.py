@@ -20,8 +20,8 @@ import torch
 from tests.test_eeg2 import content, signals, write
 from tests.test_pipeline import FEATURES, gaussian_model
 from tests.test_train import prepared
-from tinybrain import ImageToBrain, clip, train
-from tinybrain.clip import download, weights
+from tinybrain import ImageToBrain, clip, download, train
+from tinybrain.clip import weights
 from tinybrain.parallel import Ranks, pick_device
 from tinybrain.things import EEG2, MEG
 

@@ -80,7 +80,7 @@ def test_vocabulary_files_in_every_form(tmp_path, kind):
 
 
 def test_own_vocabulary_is_downloaded_once_checked_and_read(tmp_path, monkeypatch):
-    from tinybrain.clip import download
+    from tinybrain import download
 
     asked = []
 

@@ -23,9 +23,9 @@ import torch
 from torch.hub import tqdm
 
 from . import store_files
-from .clip.download import file_sha256
 from .clip.image import RULES
 from .clip.model import CLIP
+from .download import file_sha256
 from .features import PRECISIONS, encode_batches
 from .things.images import list_images
 

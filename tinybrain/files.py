@@ -1,9 +1,13 @@
-"""Files appear whole or not at all: written beside their place, flushed to disk, then renamed."""
+"""Files appear whole or not at all: written beside their place, flushed to disk, then renamed.
+
+And a lock, for what two processes must not write at once.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -61,3 +65,19 @@ def reserve(path: str | Path) -> None:
         except OSError as error:  # file systems that cannot reserve say so; the file is still good
             if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise
+
+
+def try_lock(file: BinaryIO) -> bool:
+    """Lock an open file if no other process has it locked; closing the file lets it go."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):  # held by another, as fcntl and msvcrt say it
+        return False
+    return True

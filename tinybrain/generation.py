@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from . import __version__
-from .clip.download import file_sha256
+from .download import file_sha256
 from .encoder import read_captions
 from .features import count_rows
 from .generation_files import begin, check_fif, finish, missing_blocks, opened, write_fif

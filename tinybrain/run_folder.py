@@ -24,7 +24,7 @@ from typing import Any, BinaryIO
 import torch
 
 from . import checkpoint
-from .clip.download import try_lock
+from .files import try_lock
 
 LOCK = "lock"
 STATE = re.compile(r"run-(\d{8,})\.pt")

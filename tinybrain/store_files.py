@@ -28,8 +28,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from .clip.download import try_lock
-from .files import write_text
+from .files import try_lock, write_text
 
 FORMAT, VERSION = "tinybrain features", 1
 ARRAY, ABOUT, DONE = "features.npy", "features.json", "done"

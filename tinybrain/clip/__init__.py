@@ -1,8 +1,7 @@
 """CLIP: images and words to embeddings of one space.
 
 `model.py` are the two towers, `image.py` and `tokenizer.py` make what goes into them; `weights.py`
-finds and loads what they have learned, on top of `names.py` (whose names they carry), `archive.py`
-and `machine.py` (files read without executing them) and `download.py`.
+finds and loads what they have learned, under the names of `names.py`.
 """
 
 from .image import preprocess

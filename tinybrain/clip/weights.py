@@ -1,6 +1,6 @@
 """CLIP's weights: found, downloaded, recognised and loaded.
 
-Nothing depends on the name of a file: its first bytes tell safetensors from torch (`archive.py`
+Nothing depends on the name of a file: its first bytes tell safetensors from torch (`untrusted/`
 reads both), the names of its tensors tell who wrote it (`names.py` makes them OpenAI's), their
 shapes tell the sizes. Two things stand in no weight, the number of heads and the activation. They
 come from config.json (Hugging Face) or open_clip_config.json beside the file; where there is none,
@@ -23,8 +23,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .archive import read_safetensors, read_torch
-from .download import cache_folder, fetch, file_sha256
+from ..download import cache_folder, fetch, file_sha256
+from ..untrusted.archive import read_safetensors, read_torch
 from .model import CLIP, TextConfig, VisionConfig
 from .names import check, openai_names
 
@@ -155,7 +155,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     """The weights of a file or folder under OpenAI's names, in the precision of the file.
 
     Equal weights give equal tensors, whatever form they were in. Tensors are views of the file
-    where that is possible, see `archive.py`. Raises as `load` does.
+    where that is possible, see `untrusted/archive.py`. Raises as `load` does.
     """
     path = locate(path)
     raw = _read(path)

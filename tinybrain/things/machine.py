@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..clip.stack import Stack
+from ..untrusted.stack import Stack
 
 # Names and files of all 16,740 images take 0.3 million instructions and 3 MB of text.
 MAX_STEPS = 1_000_000

@@ -1,9 +1,9 @@
 """Dicts of arrays and tensors from torch.save, mapped and not loaded.
 
 Such a file is a zip file whose entries are not compressed: NAME/data.pkl, a pickle, and the numbers
-of tensor k in NAME/data/k (see `clip/archive.py`). Numpy arrays, as UBP's files have them, lie in
-the pickle itself: from protocol 3 on as bytes, which are mapped; under protocol 2, which torch
-takes unless told otherwise, as text, which is decoded while there is little of it.
+of tensor k in NAME/data/k (see `untrusted/archive.py`). Numpy arrays, as UBP's files have them,
+lie in the pickle itself: from protocol 3 on as bytes, which are mapped; under protocol 2, which
+torch takes unless told otherwise, as text, which is decoded while there is little of it.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..clip.archive import TorchZip
-from ..clip.machine import STORAGES, Sketch, Storage, lengths
+from ..untrusted.archive import TorchZip
+from ..untrusted.machine import STORAGES, Sketch, Storage, lengths
 from .machine import STEPS, Array, Machine, Span, UnsafePickle, Word, view
 
 TENSOR = "torch._utils _rebuild_tensor_v2"

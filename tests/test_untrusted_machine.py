@@ -18,7 +18,7 @@ import pytest
 import torch
 from torch import nn
 
-from tinybrain.clip.archive import read_torch
+from tinybrain.untrusted.archive import read_torch
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 

@@ -27,6 +27,8 @@ from urllib.request import Request, urlopen
 
 from torch.hub import tqdm  # comes with torch: a plainer bar where tqdm is not installed
 
+from .files import try_lock
+
 CHUNK = 1 << 20  # bytes
 TIMEOUT = 30.0  # seconds of silence after which a connection counts as dropped
 ATTEMPTS = 5  # requests in a row that bring nothing new, then it is given up
@@ -135,21 +137,6 @@ def _lock(path: Path) -> BinaryIO:
             "to a folder of yours on a local disk",
         ) from None
     return file
-
-
-def try_lock(file: BinaryIO) -> bool:
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):  # held by another, as fcntl and msvcrt say it
-        return False
-    return True
 
 
 class _Failed(Exception):

@@ -13,9 +13,9 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from tinybrain.clip.archive import read_safetensors, read_torch
+from tinybrain.untrusted.archive import read_safetensors, read_torch
 
-from .test_clip_machine import archive, entry, tensor
+from .test_untrusted_machine import archive, entry, tensor
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 FLOATS = ("float64", "float32", "float16", "bfloat16")

@@ -1,4 +1,4 @@
-"""The stack of a pickle machine: what `clip/machine.py` and `things/machine.py` have in common.
+"""The stack of a pickle machine: what `machine.py` and `things/machine.py` have in common.
 
 Source: the description of the machine in pickletools, in the standard library.
 """

@@ -1,0 +1,1 @@
+"""Files of strangers, described and never run: what torch.save and safetensors wrote."""
