@@ -33,9 +33,10 @@ from .unreliable_server import (  # noqa: F401
 )
 
 CHILD = """
-import runpy, sys, tqdm
+import sys, tqdm
 sys.modules["torch.hub"] = tqdm  # torch takes seconds to import, and only its bar is used
-runpy.run_path(sys.argv[1])["fetch"](*sys.argv[2:])
+from tinybrain.download import fetch
+fetch(*sys.argv[1:])
 """
 
 
@@ -87,7 +88,7 @@ def test_an_earlier_part_is_not_continued_beyond_the_end(server, path):
 
 
 def child(server, path, stderr=None) -> subprocess.Popen:
-    command = [sys.executable, "-c", CHILD, download.__file__, server.url, GOOD, str(path)]
+    command = [sys.executable, "-c", CHILD, server.url, GOOD, str(path)]
     return subprocess.Popen(command, stderr=stderr)
 
 

@@ -102,7 +102,7 @@ class Tokenizer:
             It is damaged or no such vocabulary; the file is named.
         """
         if path is None:
-            from . import download
+            from .. import download
 
             path = download.fetch(URL, SHA256, download.cache_folder(cache_dir) / FILENAME)
         path = Path(path)
