@@ -50,6 +50,12 @@ def test_too_few_or_too_many_values_leave_nothing(tmp_path, rows):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_it_cannot_write_leaves_nothing(tmp_path):
+    with pytest.raises(TypeError, match="a dict; wanted arrays, text, numbers, or lists of them"):
+        write_dict(tmp_path / "x.npy", "data", (1,), [np.ones(1)], {"more": {"a": 1}})
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_only_a_block_is_in_memory(tmp_path):
     tracemalloc.start()
     blocks = (np.full((10, 1000), row, float) for row in range(200))

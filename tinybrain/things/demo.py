@@ -8,51 +8,32 @@ with M the mean recording, D what is specific to the image (zero on average over
 and Gaussian noise, from `twin/evoked.py`, scaled to chosen variance components (`simulation.py`
 there). The best prediction that anyone can make from an image is M + D, which is kept in
 `truth.npz`, and of further subjects, who differ as people do (`people.py`), in `truth_sub-02.npz`
-and so on. Folders, containers and keys are those of the files in circulation (`writing.py`, and
-for MEG `meg_writing.py`), so that a twin is read as the data set is.
+and so on (`truth.py`). Folders, containers and keys are those of the files in circulation
+(`writing.py`, and for MEG `meg_writing.py`), so that a twin is read as the data set is.
 Letters: n images, r repetitions, h sensors, w time points, a attributes.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import uuid
-import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ..files import write_atomically
-from .meg.files import subject_number
 from .twin import drawing, evoked, meg_writing, writing
 from .twin.people import person, streams
 from .twin.settings import Settings, choose
 from .twin.simulation import draw_trials, responses
+from .twin.truth import Truth, draw_targets, is_made, read_truth, write_truth
 
+__all__ = ["Truth", "draw_targets", "make_demo", "read_truth"]
 
-@dataclass(frozen=True)
-class Truth:
-    """What only a demo can know of a subject, from `truth.npz` or `truth_sub-02.npz`.
-
-    `train` and `test` are the noise-free responses, float32 (n, h, w). The attributes (n, a) are
-    those that the images were drawn from, float64 in [-1, 1], named in `attributes`.
-    `noise_variance` (h,) is that of one repetition.
-    """
-
-    train: np.ndarray
-    test: np.ndarray
-    train_attributes: np.ndarray
-    test_attributes: np.ndarray
-    attributes: tuple[str, ...]
-    sensors: tuple[str, ...]
-    times: np.ndarray
-    noise_variance: np.ndarray
-    settings: dict
+Attributes = tuple[NDArray[np.float64], NDArray[np.float64]]  # (n, a) of training and test images
 
 
 def make_demo(
@@ -79,8 +60,8 @@ def make_demo(
     """Write a folder that looks like THINGS-EEG2 or THINGS-MEG, and `truth.npz`.
 
     The same settings give the same files, and a subject's do not depend on how many others there
-    are. A demo that is there already is kept if it has these
-    settings. The folder appears when it is complete, not before.
+    are. A demo that is there already is kept if it has these settings. The folder appears when it
+    is complete, not before.
 
     What is not given is that of `twin.settings.DEFAULTS`: in EEG 400 concepts x 4 images, 32
     electrodes and 50 points, 0.2 GB; in MEG 50 x 12, 271 gradiometers and 200 points, 0.35 GB.
@@ -124,6 +105,20 @@ def make_demo(
     Raises
     ------
     ValueError : a setting that cannot be; or `root` holds something else, or other settings.
+
+    Examples
+    --------
+    Five people who saw the same two training and three test concepts:
+
+    >>> import tempfile
+    >>> from tinybrain.things import EEG2
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     small = {"train_concepts": 2, "test_concepts": 3, "points": 10, "image_size": 8}
+    ...     root = make_demo(f"{folder}/demo", subjects=5, **small)
+    ...     found = sorted(path.name for path in root.iterdir())
+    ...     signals = EEG2(root, subject=5, split="train").signals
+    >>> found[:3], signals.shape
+    (['Image_set', 'Preprocessed_data_50Hz', 'truth.npz'], (8, 32, 10))
     """
     asked = {
         "train_concepts": train_concepts, "train_images": train_images,
@@ -134,7 +129,7 @@ def make_demo(
     }  # fmt: skip
     settings = choose(kind, seed, subjects, asked)
     root = Path(root)
-    if _is_made(root, settings):
+    if is_made(root, settings):
         return root
     part = root.with_name(f"{root.name}.{uuid.uuid4().hex[:8]}.part")
     try:
@@ -143,111 +138,17 @@ def make_demo(
             os.sync()  # all files at once; one by one takes longer than making them
         os.replace(part, root)
     except OSError:
-        if not _is_made(root, settings):  # or else another process was quicker
+        if not is_made(root, settings):  # or else another process was quicker
             raise
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return root
 
 
-def read_truth(root: str | Path, subject: int | str = 1) -> Truth:
-    """The truth of a demo about one of its subjects.
-
-    Raises
-    ------
-    FileNotFoundError : `root` is no demo, or has no such subject.
-    ValueError : its file is damaged.
-    """
-    content = _load(Path(root), subject_number(subject), [field.name for field in fields(Truth)])
-    names = {key: tuple(content[key].tolist()) for key in ("attributes", "sensors")}
-    return Truth(**content | names | {"settings": json.loads(str(content["settings"]))})
-
-
-def draw_targets(
-    root: str | Path, subject: int | str = 1, split: str = "test", *, trials: int = 1, seed: int = 0
-) -> np.ndarray:
-    """What a perfect sampler of training targets draws: the truth and new noise.
-
-    A training target is the mean of `train_repeats` repetitions: the images of either split are
-    recorded anew so many times, and averaged, for each of the trials.
-
-    Parameters
-    ----------
-    root, subject : as in `read_truth`.
-    split : "train" or "test", the images.
-    trials, seed : how many to draw of each image, and the seed of their noise, which is not that of
-        the recordings.
-
-    Returns
-    -------
-    (n, k, h, w) float32, in the order and the unit of the truth.
-
-    Raises
-    ------
-    ValueError : another split, less than one trial; and as `read_truth`.
-    """
-    if split not in ("train", "test") or trials < 1:
-        raise ValueError(f"split {split!r}, {trials} trials; wanted 'train' or 'test', 1 or more")
-    truth = read_truth(root, subject)
-    variance = truth.noise_variance.mean() / truth.settings["train_repeats"]
-    noise = evoked.noise_model(truth.sensors, truth.times, variance)
-    rng = np.random.default_rng([seed, subject_number(subject), truth.settings["seed"]])
-    return np.concatenate(list(draw_trials(getattr(truth, split), trials, noise, rng)))
-
-
-def _truth_file(root: Path, subject: int) -> Path:
-    return root / ("truth.npz" if subject == 1 else f"truth_sub-{subject:02d}.npz")
-
-
-def _subjects(root: Path) -> int:
-    """How many subjects a demo has."""
-    return 1 + len(list(root.glob("truth_sub-*.npz")))
-
-
-def _load(root: Path, subject: int, keys: list[str]) -> dict[str, np.ndarray]:
-    path = _truth_file(root, subject)
-    if not _truth_file(root, 1).is_file():
-        raise FileNotFoundError(f"no {root / 'truth.npz'}: {root} is no demo; make_demo makes one")
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"no {path}: the demo has subjects 1 to {_subjects(root)}, not "
-            f"{subject}; make_demo(..., subjects={subject}) in a new folder makes one with more"
-        )
-    try:
-        with np.load(path) as file:
-            return {key: file[key] for key in keys}
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is damaged ({error}): delete {root}, make it anew") from error
-
-
-def _is_made(root: Path, settings: Settings) -> bool:
-    """Whether the demo stands there already; an error if something else does."""
-    if not root.exists() or (root.is_dir() and not any(root.iterdir())):
-        return False
-    if not (root / "truth.npz").is_file():
-        raise ValueError(f"{root} is there and is no demo; choose a new folder")
-    found = json.loads(str(_load(root, 1, ["settings"])["settings"]))
-    found["subjects"] = _subjects(root)
-    wanted = json.loads(json.dumps(settings.stored | {"subjects": settings.subjects}))
-    other = [key for key in wanted if found.get(key) != wanted[key]]
-    if other:
-        differ = "; ".join(f"{key} {found.get(key)}, not {wanted[key]}" for key in other)
-        raise ValueError(
-            f"{root} holds a demo with other settings: {differ}. "
-            "Choose a new folder, or delete this one"
-        )
-    return True
-
-
 def _write(root: Path, settings: Settings) -> None:
     """Write a whole demo."""
     scenes = streams(settings.seed, 1)[0]
     (_write_meg if settings.kind == "meg" else _write_eeg)(root, settings, scenes)
-
-
-def _write_truth(root: Path, subject: int, truth: Truth) -> None:
-    content = vars(truth) | {"settings": json.dumps(truth.settings)}
-    write_atomically(_truth_file(root, subject), lambda file: np.savez(file, **content))
 
 
 def _write_eeg(root: Path, settings: Settings, scenes: np.random.Generator) -> None:
@@ -257,14 +158,12 @@ def _write_eeg(root: Path, settings: Settings, scenes: np.random.Generator) -> N
     })
     draw = partial(drawing.draw, size=settings.image_size)
     writing.write_images(root / "Image_set", concepts, draw)
-    attributes = [np.concatenate(list(split.values())) for split in concepts.values()]  # (n, a)
+    train, test = (np.concatenate(list(split.values())) for split in concepts.values())  # (n, a)
     for subject in range(1, 1 + settings.subjects):
-        _write_truth(root, subject, _record_eeg(root, settings, subject, attributes))
+        write_truth(root, subject, _record_eeg(root, settings, subject, (train, test)))
 
 
-def _record_eeg(
-    root: Path, settings: Settings, subject: int, attributes: Sequence[np.ndarray]
-) -> Truth:
+def _record_eeg(root: Path, settings: Settings, subject: int, attributes: Attributes) -> Truth:
     """Write one subject's recordings."""
     truth, noise = _simulate(attributes, settings, subject)
     folder = root / f"Preprocessed_data_{settings.rate:g}Hz" / f"sub-{subject:02d}"
@@ -278,8 +177,8 @@ def _record_eeg(
         blocks = draw_trials(rows, r, noise, rng)
         writing.write_recording(path, shape, blocks, settings.sensors, times, settings.container)
     return Truth(
-        *truth, *attributes, drawing.ATTRIBUTES, settings.sensors, settings.times, noise.variance,
-        settings.stored,
+        truth[0], truth[1], attributes[0], attributes[1], drawing.ATTRIBUTES,
+        settings.sensors, settings.times, noise.variance, settings.stored,
     )
 
 
@@ -299,20 +198,19 @@ def _write_meg(root: Path, settings: Settings, scenes: np.random.Generator) -> N
         order = streams(settings.seed, subject)[3]
         table = meg_writing.trial_table(concepts, many, tested, settings.test_repeats, order)
         meg_writing.write_table(root / f"sample_attributes_P{subject}.csv", table)
-        _write_truth(root, subject, _record_meg(root, settings, subject, (shown, test), kept))
+        write_truth(root, subject, _record_meg(root, settings, subject, (shown, test), kept))
 
 
 def _record_meg(
-    root: Path, settings: Settings, subject: int, attributes: Sequence[np.ndarray],
-    kept: np.ndarray,
+    root: Path, settings: Settings, subject: int, attributes: Attributes, kept: NDArray[np.bool_]
 ) -> Truth:
     """Write one subject's recordings; `kept` are the training rows that are of no test concept."""
     (train, test), noise = _simulate(attributes, settings, subject, counted=kept)
     _, train_rng, test_rng, _ = streams(settings.seed, subject)
     folder = root / "Preprocessed_data"
-    blocks = (block[:, 0] for block in draw_trials(train, 1, noise, train_rng))  # (b, h, w)
+    rows = (block[:, 0] for block in draw_trials(train, 1, noise, train_rng))  # (b, h, w)
     path = folder / f"meg_sub-{subject:02d}_train.pkl"
-    meg_writing.write_signals(path, train.shape, blocks)
+    meg_writing.write_signals(path, train.shape, rows)
     shape = (len(test), settings.test_repeats, *test.shape[1:])
     blocks = draw_trials(test, settings.test_repeats, noise, test_rng)
     meg_writing.write_signals(folder / f"meg_sub-{subject:02d}_test.pkl", shape, blocks)
@@ -323,14 +221,14 @@ def _record_meg(
 
 
 def _simulate(
-    attributes: Sequence[np.ndarray], settings: Settings, subject: int,
-    counted: np.ndarray | slice = slice(None),
-) -> tuple[tuple[np.ndarray, np.ndarray], evoked.Noise]:
+    attributes: Attributes, settings: Settings, subject: int,
+    counted: NDArray[np.bool_] | slice = slice(None),
+) -> tuple[tuple[NDArray[np.float32], NDArray[np.float32]], evoked.Noise]:
     """Noise-free responses to training and test images, and the noise of single trials."""
     who = person(settings.seed, subject)
     truth = responses(
-        *attributes, settings.sensors, settings.times, erp_power=settings.erp_power,
-        image_variance=settings.image_variance, counted=counted, person=who,
+        attributes[0], attributes[1], settings.sensors, settings.times, counted=counted, person=who,
+        erp_power=settings.erp_power, image_variance=settings.image_variance,
     )
     variance = who.noise * settings.noise_variance
     return truth, evoked.noise_model(settings.sensors, settings.times, variance)

@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -31,6 +32,7 @@ SPLIT_FOLDER = {
     "test": re.compile(r"test[-_ ]?images?", re.IGNORECASE),
 }
 FOLDER = {"train": "training_images", "test": "test_images"}
+Key = tuple[str, str, str]  # of an image: its concept's number and name, and its file's name
 METADATA = re.compile(r"image_metadata\.npy", re.IGNORECASE)
 CONCEPT = re.compile(r"0*(\d+)_(.+)")
 ABOVE = 3  # folders from .../eeg_dataset/preprocessed_data/sub-01 up to the project
@@ -48,6 +50,10 @@ class ImageTable:
         Folder names such as ``"00001_aardvark"``.
     source : str
         Where the order and the files come from, in words.
+
+    See Also
+    --------
+    image_table, named_images : how it is found.
     """
 
     paths: tuple[Path, ...]
@@ -66,27 +72,43 @@ def image_table(root: str | Path, split: str, rows: int | None = None) -> ImageT
     rows : int, optional
         How many images the recording has; not checked without it.
 
+    Returns
+    -------
+    ImageTable
+
     Raises
     ------
     FileNotFoundError
         Neither images nor their table, or images that the table names are missing.
     ValueError
         Another number of images than `rows`, a table or folder that cannot be understood.
+
+    Examples
+    --------
+    A table of names alone, without the images:
+
+    >>> import tempfile
+    >>> names = {"test_img_concepts": ["00001_ant"], "test_img_files": ["ant_01b.jpg"]}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.save(f"{folder}/image_metadata.npy", np.array(names, dtype=object))
+    ...     table = image_table(folder, "test", rows=1)
+    >>> table.concepts, table.paths[0].name
+    (('00001_ant',), 'ant_01b.jpg')
     """
     folder, metadata = _find(Path(root), split)
-    if folder is metadata is None:
+    if metadata is not None:
+        names, where = _read_names(metadata, split), metadata
+        table = _look_up(names, folder, metadata, metadata.parent / FOLDER[split])
+    elif folder is not None:
+        found, where = _sorted_images(folder), folder
+        concepts = tuple(path.parent.name for path in found)
+        table = ImageTable(found, concepts, f"{folder} in sorted order, without a table of names")
+    else:
         raise FileNotFoundError(
             f"{Path(root).absolute()}: no images of the {split} split; wanted Image_set/"
             f"{split}*_images with a folder for each concept, or Image_set/image_metadata.npy with "
             "their names, here or above"
         )
-    if metadata is None:
-        found, where = _sorted_images(folder), folder
-        concepts = tuple(path.parent.name for path in found)
-        table = ImageTable(found, concepts, f"{folder} in sorted order, without a table of names")
-    else:
-        names, where = _read_names(metadata, split), metadata
-        table = _look_up(names, folder, metadata, metadata.parent / FOLDER[split])
     if rows is not None and len(table.paths) != rows:
         raise ValueError(
             f"{where}: {len(table.paths)} {split} images, but the recording has {rows} rows; "
@@ -112,6 +134,10 @@ def named_images(
     sorted_by_name : whether they were taken from a sorted folder, and so hold only if this was
         numbered as the recording; checked against the table of images where there is one.
 
+    Returns
+    -------
+    ImageTable, in the order of `names`.
+
     Raises
     ------
     FileNotFoundError
@@ -129,8 +155,29 @@ def named_images(
 def list_images(source: str | Path | Sequence[str | Path]) -> tuple[Path, ...]:
     """The image files of a folder and its subfolders, sorted, or of a list, in the list's order.
 
-    Raises FileNotFoundError for a path that does not exist and ValueError for a folder without
-    images.
+    Parameters
+    ----------
+    source : an image, a folder, or a list of both.
+
+    Returns
+    -------
+    tuple of Path, (n,)
+
+    Raises
+    ------
+    FileNotFoundError
+        A path does not exist.
+    ValueError
+        A folder is without images.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name in ("b.png", "a.jpg", "notes.txt"):
+    ...         (Path(folder) / name).touch()
+    ...     [path.name for path in list_images(folder)]
+    ['a.jpg', 'b.png']
     """
     paths = [Path(source)] if isinstance(source, (str, Path)) else [Path(item) for item in source]
     if missing := [str(path) for path in paths if not path.exists()]:
@@ -201,7 +248,7 @@ def _read_names(metadata: Path, split: str) -> list[tuple[str, str]]:
     return list(zip(concepts, files))
 
 
-def _key(concept: str, file: str) -> tuple[str, str, str]:
+def _key(concept: str, file: str) -> Key:
     """What must agree: the concept's number and name, and the file's name, capitals aside."""
     number, name = match.groups() if (match := CONCEPT.fullmatch(concept)) else ("", concept)
     return number, name.casefold(), file.casefold()
@@ -220,14 +267,14 @@ def _look_up(
     if folder is None:
         source = f"names from {told_by}; the images are not there"
         return ImageTable(tuple(would_be / c / f for c, f in names), concepts, source)
-    on_disk: dict[tuple, Path] = {}
+    on_disk: dict[Key, Path] = {}
     for path in _concept_images(folder):
         other = on_disk.setdefault(_key(path.parent.name, path.name), path)
         if other is not path:
             raise ValueError(f"{other} and {path} differ in capitals only; leave one of them")
-    by_name: dict[tuple, list] = {}
-    for key in on_disk:
-        by_name.setdefault(key[1:], []).append(key)
+    by_name: dict[tuple[str, str], list[Key]] = {}
+    for there in on_disk:
+        by_name.setdefault(there[1:], []).append(there)
     keys = [_fitting(_key(concept, file), by_name) for concept, file in names]
     if missing := [f"{c}/{f}" for (c, f), key in zip(names, keys) if key is None]:
         raise FileNotFoundError(
@@ -236,14 +283,15 @@ def _look_up(
             f"{_renumbered(missing, by_name)}. Unpack them again, or move the folder away to work "
             "with the names alone"
         )
+    found = cast(list[Key], keys)  # none is missing
     source = f"{folder}, by name from {Path(told_by).name}"
-    if surplus := sorted(set(on_disk) - set(keys)):
+    if surplus := sorted(set(on_disk) - set(found)):
         left = [str(on_disk[key].relative_to(folder)) for key in surplus]
         source += f" ({len(left)} images there belong to no row: {_first(left, 2)})"
-    return ImageTable(tuple(on_disk[key] for key in keys), concepts, source)
+    return ImageTable(tuple(on_disk[key] for key in found), concepts, source)
 
 
-def _fitting(key: tuple, by_name: dict[tuple, list]) -> tuple | None:
+def _fitting(key: Key, by_name: Mapping[tuple[str, str], Sequence[Key]]) -> Key | None:
     """The image on disk that a key means: of the same number, or one of the two has none.
 
     THINGS itself does not number its folders. A folder with another number is another order of
@@ -255,7 +303,9 @@ def _fitting(key: tuple, by_name: dict[tuple, list]) -> tuple | None:
     return fit[0] if len(fit) == 1 else None
 
 
-def _renumbered(missing: Sequence[str], by_name: dict[tuple, list]) -> str:
+def _renumbered(
+    missing: Sequence[str], by_name: Mapping[tuple[str, str], Sequence[Key]]
+) -> str:
     """Say so where an image is missing because its concept has another number."""
     for name in missing:
         if others := by_name.get(_key(*name.split("/", 1))[1:]):
@@ -263,7 +313,9 @@ def _renumbered(missing: Sequence[str], by_name: dict[tuple, list]) -> str:
     return ""
 
 
-def _check_order(names: Sequence, metadata: Path | None, split: str, told_by: str | Path) -> None:
+def _check_order(
+    names: Sequence[tuple[str, str]], metadata: Path | None, split: str, told_by: str | Path
+) -> None:
     """Refuse names of a sorted folder that disagree with the table, or that had no numbers."""
     if metadata is None:
         _check_numbers({concept for concept, _ in names}, told_by)

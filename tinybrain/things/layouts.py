@@ -7,8 +7,8 @@ Three kinds of file are read:
   They have no unit, so that their centres are moved and scaled: the outline is around all sensors;
 - positions in space: a table with the columns name, x, y, z, or any file of electrodes that
   MNE-Python reads (.elc, .sfp, .loc, .bvef, ...). x is to the right, y to the front, z up, in any
-  unit. They are projected as `sensors.layout` does, as seen from the centre of the sphere that
-  fits them best; the outline is where it is widest.
+  unit. They go through `sensors.project`, as seen from the centre of the sphere that fits them
+  best; the outline is where it is widest.
 
 A column may say that it is in metres: x_m. Other columns are not looked at. Letters: h sensors.
 """
@@ -16,9 +16,13 @@ A column may say that it is in metres: x_m. Other columns are not looked at. Let
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
+
+from .sensors import project
 
 
 def read_layout(path: str | Path) -> dict[str, tuple[float, float]]:
@@ -37,10 +41,21 @@ def read_layout(path: str | Path) -> dict[str, tuple[float, float]]:
     FileNotFoundError : no such file.
     ValueError : what is in it is none of these; a name twice; numbers that are none.
     ImportError : an electrode file, but MNE-Python is not installed.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     cap = Path(folder) / "cap.csv"
+    ...     _ = cap.write_text("name,x,y\\nleft,-0.5,0.1\\nright,0.5,0.1")
+    ...     places = read_layout(cap)
+    >>> places["left"]
+    (-0.5, 0.1)
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no layout {path}")
+    columns: Sequence[Sequence[str | float]]
     if path.suffix.lower() in (".csv", ".tsv"):
         names, columns = _read_table(path)
     elif path.suffix.lower() == ".lout":
@@ -89,7 +104,7 @@ def _read_lout(path: Path) -> tuple[list[str], list[list[str]]]:
     return [line[5].strip() for line in lines], [line[1:5] for line in lines]
 
 
-def _read_montage(path: Path) -> tuple[list[str], list]:
+def _read_montage(path: Path) -> tuple[list[str], list[list[float]]]:
     try:
         import mne
     except ImportError:
@@ -104,7 +119,9 @@ def _read_montage(path: Path) -> tuple[list[str], list]:
     return [str(name) for name in found], [list(place) for place in found.values()]
 
 
-def _numbers(path: Path, names: list[str], columns: list) -> np.ndarray:
+def _numbers(
+    path: Path, names: list[str], columns: Sequence[Sequence[str | float]]
+) -> NDArray[np.float64]:
     if not names:
         raise ValueError(f"{path}: no sensors in it")
     try:
@@ -116,7 +133,7 @@ def _numbers(path: Path, names: list[str], columns: list) -> np.ndarray:
     return numbers
 
 
-def _as_they_are(path: Path, xy: np.ndarray) -> np.ndarray:
+def _as_they_are(path: Path, xy: NDArray[np.float64]) -> NDArray[np.float64]:
     """Places in head radii; others, such as pixels or millimetres, would be drawn nowhere."""
     if (far := np.abs(xy).max()) > 2:
         raise ValueError(
@@ -125,26 +142,22 @@ def _as_they_are(path: Path, xy: np.ndarray) -> np.ndarray:
     return xy
 
 
-def _boxes(path: Path, boxes: np.ndarray) -> np.ndarray:
+def _boxes(path: Path, boxes: NDArray[np.float64]) -> NDArray[np.float64]:
     """Centres of boxes (h, 4), moved and scaled into the outline."""
-    centres = boxes[:, :2] + boxes[:, 2:] / 2
-    centres = centres - (centres.min(axis=0) + centres.max(axis=0)) / 2
-    reach = np.linalg.norm(centres, axis=1).max()
+    centres: NDArray[np.float64] = boxes[:, :2] + boxes[:, 2:] / 2
+    centres -= (centres.min(axis=0) + centres.max(axis=0)) / 2
+    reach = float(np.linalg.norm(centres, axis=1).max())
     if reach == 0:
         raise ValueError(f"{path}: all sensors are in the same place")
     return centres / reach
 
 
-def _project(path: Path, xyz: np.ndarray) -> np.ndarray:
-    """Azimuthal equidistant projection of directions from the centre of the best sphere."""
+def _project(path: Path, xyz: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The projection of directions from the centre of the sphere that fits best."""
     xyz = xyz - xyz.mean(axis=0)
     xyz = xyz / (np.abs(xyz).max() or 1)  # whatever the unit
     system = np.c_[2 * xyz, np.ones(len(xyz))]  # |p - c|^2 = R^2 is linear in c and R^2 - |c|^2
     if np.linalg.matrix_rank(system, tol=1e-3) < 4:
         raise ValueError(f"{path}: {len(xyz)} positions on no sphere; wanted four and more")
     centre = np.linalg.lstsq(system, (xyz**2).sum(axis=1), rcond=None)[0][:3]
-    x, y, z = (xyz - centre).T
-    across = np.hypot(x, y)
-    radius = np.arctan2(across, z) / (np.pi / 2)
-    across[across == 0] = 1  # the vertex itself: x = y = 0
-    return radius[:, None] * np.stack([x, y], axis=1) / across[:, None]
+    return project(xyz - centre)

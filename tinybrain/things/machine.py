@@ -18,7 +18,9 @@ import math
 import pickletools
 import re
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
 
@@ -69,13 +71,16 @@ class Dtype:
 
 @dataclass(eq=False)
 class Array:
-    """An array in the file: in `content` its bytes, or a list if its elements are objects."""
+    """An array in the file: in `content` its bytes, or a list if its elements are objects.
 
-    content: Span | list | None = None
+    What a damaged file says of it may be anything; `view` and `Machine.array` find out.
+    """
+
+    content: Span | bytes | list[object] | None = None
     dtype: np.dtype | None = None
-    shape: tuple = ()
+    shape: tuple[int, ...] = ()
     order: str = "C"
-    axes: tuple | None = None
+    axes: tuple[int, ...] | None = None
 
 
 def dtype_of(text: str) -> np.dtype:
@@ -85,7 +90,7 @@ def dtype_of(text: str) -> np.dtype:
     return np.dtype("O" if match[2][0] == "O" else text)
 
 
-def _count(shape: tuple) -> int:
+def _count(shape: tuple[int, ...]) -> int:
     """How many elements an array of this shape has."""
     if type(shape) is not tuple or len(shape) > MAX_AXES:
         raise ValueError(f"damaged: an array's shape is no tuple of at most {MAX_AXES} lengths")
@@ -107,21 +112,26 @@ def view(whole: np.ndarray, array: Array) -> np.ndarray:
         raise ValueError("damaged: an array of text holds numbers that are no characters")
     if array.order == "K" and array.axes is not None:
         return flat.reshape(array.shape).transpose(array.axes)
-    return flat.reshape(array.shape, order=array.order)
+    order = cast(Literal["C", "F"], array.order)  # numpy refuses any other
+    in_shape: np.ndarray = flat.reshape(array.shape, order=order)
+    return in_shape
+
+
+Step = Callable[[Any], object]  # what an instruction does to a machine
 
 
 class Machine(Stack):
     """A pickle machine that can only describe data; `run` follows one pickle from byte `at`."""
 
-    protocols = (3, 4, 5)
-    steps: dict  # what each instruction does: STEPS, below
+    protocols: ClassVar[tuple[int, ...]] = (3, 4, 5)
+    steps: ClassVar[dict[bytes, Step]]  # what each instruction does: STEPS, below
 
     def __init__(self, whole: np.ndarray, at: int):
-        self.whole, self.bytes, self.at = whole, memoryview(whole), at
+        self.whole, self.bytes, self.at = whole, whole.data, at
         super().__init__()
         self.nodes = self.text_size = 0
 
-    def run(self):
+    def run(self) -> object:
         """Return what the pickle describes: dicts, lists, tuples, numbers, text and arrays."""
         if self.take(1) != b"\x80" or self.number(1) not in self.protocols:
             raise ValueError("its objects are not a pickle of protocol 3, 4 or 5")
@@ -171,10 +181,10 @@ class Machine(Stack):
         self.at += len(line) + 1
         return line.decode("utf-8")
 
-    def append(self, values: list) -> None:
+    def append(self, values: list[Any]) -> None:
         self.stack[-1].extend(values)
 
-    def set_items(self, values: list) -> None:
+    def set_items(self, values: list[Any]) -> None:
         keys = values[::2]
         if not all(type(key) is str for key in keys):
             raise ValueError("it holds a dict with keys that are not text; wanted names as keys")
@@ -212,40 +222,41 @@ class Machine(Stack):
         else:
             raise UnsafePickle(f"it would set the state of a {type(target).__name__}")
 
-    def plain(self, value, depth: int):
+    def plain(self, value: object, depth: int) -> object:
         """The value built anew with its arrays in place, within bounds of depth and number."""
         self.nodes += 1
         if depth > MAX_DEPTH or self.nodes > MAX_STEPS:
             raise UnsafePickle("lists in lists without end")
-        if type(value) is Array:
+        if isinstance(value, Array):
             return self.array(value, depth)
-        if type(value) in (list, tuple):
+        if isinstance(value, (list, tuple)):
             return type(value)([self.plain(item, depth + 1) for item in value])
-        if type(value) is dict:
+        if isinstance(value, dict):
             return {key: self.plain(item, depth + 1) for key, item in value.items()}
         if value is None or isinstance(value, (bool, int, float, str, np.generic)):
             return value
         raise ValueError(f"it holds a bare {type(value).__name__}; wanted dicts, lists and arrays")
 
     def array(self, array: Array, depth: int) -> np.ndarray:
-        if array.dtype != object or type(array.content) is not list:
-            if array.dtype is not None and array.dtype.kind == "U":
-                self.spend(array.content.size)
+        dtype, content = array.dtype, array.content
+        if dtype != np.dtype(object) or not isinstance(content, list):
+            if dtype is not None and dtype.kind == "U" and isinstance(content, Span):
+                self.spend(content.size)
             return view(self.whole, array)
-        if _count(array.shape) != len(array.content):
-            raise ValueError(f"damaged: an array of {len(array.content)} objects has other shape")
-        flat = np.empty(len(array.content), object)
-        for index, item in enumerate(array.content):
+        if _count(array.shape) != len(content):
+            raise ValueError(f"damaged: an array of {len(content)} objects has other shape")
+        flat = np.empty(len(content), object)
+        for index, item in enumerate(content):
             flat[index] = self.plain(item, depth + 1)
         return flat.reshape(array.shape)  # numpy lists objects in C order whatever the flag says
 
 
 def _spelled(code: bytes) -> str:
-    known = pickletools.code2op.get(code.decode("latin1"))
-    return f"{known.name}, which data do not need," if known else repr(code)
+    names = (op.name for op in pickletools.opcodes if op.code == code.decode("latin1"))
+    return f"{name}, which data do not need," if (name := next(names, "")) else repr(code)
 
 
-INSTRUCTIONS = {
+INSTRUCTIONS: dict[str, Step] = {
     "FRAME": lambda m: m.number(8),
     "NONE": lambda m: m.push(None),
     "NEWTRUE": lambda m: m.push(True),

@@ -14,11 +14,13 @@ import math
 import struct
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import numpy as np
 
 from ..files import write_atomically
+
+Order = Literal["C", "F"]  # of an array's bytes in the file
 
 PROTOCOL, END = b"\x80\x04", b"."
 MARK, DICT, SET_ITEMS = b"(", b"}", b"u"
@@ -39,7 +41,7 @@ def write_dict(
     shape: tuple[int, ...],
     blocks: Iterable[np.ndarray],
     others: Mapping[str, object],
-    order: str = "C",
+    order: Order = "C",
     container: str = "pickle",
 ) -> Path:
     """Write {key: float64 array, **others}, atomically and in bounded memory.
@@ -54,10 +56,27 @@ def write_dict(
     others : what else the dict holds: arrays of float64, and lists, text and numbers.
     container : "pickle", a bare one as NICE's files, or "npy", as np.save writes a dict.
 
+    Returns
+    -------
+    `path` as a Path.
+
     Raises
     ------
     ValueError
         The blocks have more or fewer values than `shape`; no file is left behind.
+    TypeError
+        `others` holds something else, such as a dict.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from tinybrain.things import pickles
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     blocks = (np.full((10, 63), i) for i in range(3))  # made when they are written
+    ...     others = {"ch_names": ["O1"]}
+    ...     content = pickles.read(write_dict(f"{folder}/x.npy", "data", (30, 63), blocks, others))
+    >>> content["data"].shape, content["ch_names"]
+    ((30, 63), ['O1'])
     """
 
     def write(file: BinaryIO) -> None:
@@ -79,7 +98,7 @@ def write_dict(
     return write_atomically(path, write)
 
 
-def _array_start(shape: tuple[int, ...], order: str) -> bytes:
+def _array_start(shape: tuple[int, ...], order: Order) -> bytes:
     """An array up to its bytes: version, shape, type, and whether it is in Fortran's order."""
     lengths = MARK + b"".join(_plain(int(length)) for length in shape) + b"t"
     return ARRAY + MARK + b"K\x01" + lengths + FLOAT64 + (b"\x88" if order == "F" else b"\x89")
@@ -90,7 +109,7 @@ def _whole_array(array: np.ndarray) -> bytes:
     return _array_start(array.shape, "C") + b"B" + struct.pack("<I", len(content)) + content + b"tb"
 
 
-def _bytes(block: np.ndarray, order: str) -> bytes:
+def _bytes(block: np.ndarray, order: Order) -> bytes:
     return np.asarray(block, "<f8").tobytes(order)
 
 
@@ -103,4 +122,6 @@ def _plain(value: object) -> bytes:
         return b"J" + struct.pack("<i", value)
     if isinstance(value, float):
         return b"G" + struct.pack(">d", value)
-    return b"](" + b"".join(_plain(item) for item in value) + b"e"
+    if isinstance(value, (list, tuple)):
+        return b"](" + b"".join(_plain(item) for item in value) + b"e"
+    raise TypeError(f"a {type(value).__name__}; wanted arrays, text, numbers, or lists of them")

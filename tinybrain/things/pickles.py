@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -39,7 +40,7 @@ KNOWN = {
 }
 
 
-def read(path: str | Path) -> dict | np.ndarray:
+def read(path: str | Path) -> dict[str, Any] | np.ndarray:
     """Read an array, or a dict with arrays in it, without executing or loading the file.
 
     Parameters
@@ -62,6 +63,25 @@ def read(path: str | Path) -> dict | np.ndarray:
         The pickle names something that is not a numpy array, or would fill the memory.
     ValueError
         A file of another kind, or a truncated or damaged one. Every message names the file.
+
+    Examples
+    --------
+    >>> import pickle, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder) / "eeg.npy"
+    ...     _ = file.write_bytes(pickle.dumps({"ch_names": ["O1"], "times": np.zeros(250)}))
+    ...     content = read(file)
+    >>> content["ch_names"], content["times"].shape
+    (['O1'], (250,))
+
+    A pickle that would run something is refused:
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder) / "eeg.npy"
+    ...     _ = file.write_bytes(pickle.dumps(print))
+    ...     read(file)
+    Traceback (most recent call last):
+    tinybrain.things.machine.UnsafePickle: ...asks for 'builtins.print'...
     """
     kind = container(path)
     try:
@@ -90,7 +110,32 @@ def _read(path: str | Path, kind: str) -> object:
 
 
 def container(path: str | Path) -> str:
-    """``"npy"``, ``"pickle"`` or ``"torch"``; otherwise ValueError, saying what the file is."""
+    """``"npy"``, ``"pickle"`` or ``"torch"``, told by the first bytes of a file.
+
+    Parameters
+    ----------
+    path : str or Path
+        Its name does not matter: NICE's files are bare pickles called .npy.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ValueError
+        It is none of these; the message says what it is.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.save(f"{folder}/eeg.npy", np.zeros(3))
+    ...     container(f"{folder}/eeg.npy")
+    'npy'
+    """
     if not Path(path).exists():
         raise FileNotFoundError(f"{path}: there is no such file")
     if not Path(path).is_file():
@@ -111,7 +156,7 @@ def container(path: str | Path) -> str:
     raise ValueError(f"{path}: {what}; {WANTED}")
 
 
-def _read_npy(whole: np.ndarray):
+def _read_npy(whole: np.ndarray) -> object:
     """The array behind an .npy header: a view of the file, or what its pickle describes."""
     wide = 2 if whole[6:7] == [1] else 4
     start = 8 + wide + int.from_bytes(bytes(whole[8 : 8 + wide]), "little")

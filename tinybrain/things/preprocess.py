@@ -20,6 +20,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -36,6 +37,7 @@ __all__ = ["PAPER", "Settings", "prepare"]
 
 SPLITS = ("train", "test")
 PARTS = ".sessions"
+T = TypeVar("T")
 NICE_FILE = {"train": "preprocessed_eeg_training.npy", "test": "preprocessed_eeg_test.npy"}
 
 
@@ -51,6 +53,8 @@ def prepare(
     report: Callable[[str], None] = lambda line: None,
 ) -> Path:
     """Make a subject's store from its raw recordings, or continue making it.
+
+    ``examples/prepare_eeg.py`` is this as a command.
 
     Parameters
     ----------
@@ -88,7 +92,7 @@ def prepare(
     name = f"sub-{number:02d}"
     folder, nice_folder = Path(out) / name, None if nice is None else Path(nice) / name
     files = _picked(find_sessions(raw, number), sessions, raw)
-    if _is_done(folder, settings, files, nice_folder):
+    if _is_done(folder, settings, list(files), nice_folder):
         report(f"{folder}: complete")
         return folder
     tables = {split: image_table(images or raw, split) for split in SPLITS}
@@ -111,7 +115,10 @@ def prepare(
     return folder
 
 
-def _picked(files: dict, sessions: Sequence[int] | None, raw: str | Path) -> dict:
+def _picked(
+    files: dict[int, T], sessions: Sequence[int] | None, raw: str | Path
+) -> dict[int, T]:
+    """What is there of the sessions that are wanted."""
     if sessions is None:
         return files
     if missing := sorted(set(sessions) - set(files)):
@@ -119,15 +126,15 @@ def _picked(files: dict, sessions: Sequence[int] | None, raw: str | Path) -> dic
     return {session: files[session] for session in sorted(set(sessions))}
 
 
-def _is_done(folder: Path, settings: Settings, files: dict, nice_folder: Path | None) -> bool:
+def _is_done(
+    folder: Path, settings: Settings, sessions: list[int], nice_folder: Path | None
+) -> bool:
     """Whether all is there; ValueError if what is there was made otherwise."""
     if not store.is_store(folder):
         return False
-    source = store.read_card(folder).source
-    source = source if isinstance(source, dict) else {}
-    there = source.get("settings")
-    there = (there if isinstance(there, dict) else {}) | {"sessions": source.get("session_numbers")}
-    wanted = _as_json(settings) | {"sessions": list(files)}
+    source = _dict(store.read_card(folder).source)
+    there = _dict(source.get("settings")) | {"sessions": source.get("session_numbers")}
+    wanted = _as_json(settings) | {"sessions": sessions}
     other = [f"{key} {there.get(key)!r}, now {wanted[key]!r}" for key in wanted
              if there.get(key) != wanted[key]]  # fmt: skip
     if other:
@@ -138,7 +145,11 @@ def _is_done(folder: Path, settings: Settings, files: dict, nice_folder: Path | 
     return nice_folder is None or all((nice_folder / name).exists() for name in NICE_FILE.values())
 
 
-def _as_json(settings: Settings) -> dict:
+def _dict(given: object) -> dict[str, Any]:
+    return given if isinstance(given, dict) else {}
+
+
+def _as_json(settings: Settings) -> dict[str, Any]:
     return asdict(settings) | {"sensors": list(settings.sensors)}
 
 
@@ -173,9 +184,9 @@ def _write_split(
         rows = blocks(merge, matrices)
         write_dict(nice_folder / NICE_FILE[split], "preprocessed_eeg_data", shape, rows, others)
     with store.new_signals(folder, split, shape) as signals:
-        at = 0
+        file, at = Path(cast(str, signals.filename)), 0
         for block in blocks(merge, matrices):
-            mapped(signals.filename, "r+")[at : at + len(block)] = block
+            mapped(file, "r+")[at : at + len(block)] = block
             at += len(block)
 
 
@@ -207,7 +218,7 @@ def _write_card(
     )
 
 
-def _source(merges: dict[str, Merge], settings: Settings) -> dict:
+def _source(merges: dict[str, Merge], settings: Settings) -> dict[str, Any]:
     """How the signals were made, for the card."""
     first = merges["train"].parts[0].about
     axis = time_axis(settings, first["rate"])
@@ -216,7 +227,7 @@ def _source(merges: dict[str, Merge], settings: Settings) -> dict:
         shift(count, first["rate"], settings.rate), len(axis.times))[axis.kept]  # fmt: skip
     entries = []
     for index, session in enumerate(merges["train"].sessions):
-        entry: dict = {"session": session}
+        entry: dict[str, Any] = {"session": session}
         for split, merge in merges.items():
             about = merge.parts[index].about
             made_of = {key: about["origin"][key] for key in ("file", "bytes", "mtime_ns")}

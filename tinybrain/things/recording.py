@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .images import ImageTable
 
@@ -59,7 +60,7 @@ class Content:
     file: Path
     data: np.ndarray | Lazy
     sensors: tuple[str, ...]
-    times: np.ndarray
+    times: NDArray[np.float64]
     producer: str
     note: str = ""
     unit: str | None = None
@@ -68,10 +69,59 @@ class Content:
 
 
 class Recording:
-    """Signals of one subject and split, and what their axes mean; see `EEG2` and `MEG`."""
+    """Signals of one subject and split, and what their axes mean; see `EEG2` and `MEG`.
+
+    Parameters
+    ----------
+    content : what a reader found on disk.
+    table : the image of each row.
+    split : "train" or "test", for the summary.
+    repeats : "mean" averages the repetitions of each image, "single" keeps them.
+
+    Attributes
+    ----------
+    signals : float32, (n, h, w), or (n, r, h, w) for single repetitions
+    images : tuple of Path, (n,)
+    concepts : tuple of str, (n,)
+    sensors : tuple of str, (h,)
+    times : float64, (w,)
+        Seconds from image onset.
+    repeats : int
+        Repetitions of each image in the file.
+    kind : "eeg" or "meg"
+    unit : str
+        As the file says or, where it does not, by scale.
+    summary : str
+        One line that says what was recognised.
+
+    Raises
+    ------
+    ValueError
+        NaN or infinite values; the file and the rows are named.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from tinybrain.things import EEG2, make_demo
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     small = {"train_concepts": 2, "test_concepts": 3, "points": 10, "image_size": 8}
+    ...     eeg = EEG2(make_demo(f"{folder}/demo", **small), subject=1, split="test")
+    >>> eeg.signals.shape, eeg.repeats, eeg.sensors[-1], float(eeg.times[-1])
+    ((3, 32, 10), 80, 'O2', 0.18)
+    >>> eeg.images[0].parent.name == eeg.concepts[0]
+    True
+    """
 
     kind: str
     data_set: str  # its name, for the summary
+    signals: NDArray[np.float32]
+    images: tuple[Path, ...]
+    concepts: tuple[str, ...]
+    repeats: int
+    sensors: tuple[str, ...]
+    times: NDArray[np.float64]
+    unit: str
+    summary: str
 
     def __init__(self, content: Content, table: ImageTable, split: str, repeats: str):
         n, r, h, w = content.data.shape
@@ -93,6 +143,7 @@ class Recording:
 
 
 def check_request(split: str, repeats: str) -> None:
+    """Refuse what a reader cannot give, before it opens anything."""
     if split not in ("train", "test") or repeats not in ("mean", "single"):
         raise ValueError(
             f"split {split!r}, repeats {repeats!r}; wanted split 'train' or 'test' and "
@@ -103,7 +154,7 @@ def check_request(split: str, repeats: str) -> None:
 # What a file says of its axes
 
 
-def time_axis(file: Path, times, w: int) -> tuple[np.ndarray, str]:
+def time_axis(file: Path, times: object, w: int) -> tuple[NDArray[np.float64], str]:
     """Times (w,) in seconds, and what was cut from them, in words."""
     try:
         axis = np.array(times, np.float64)
@@ -122,7 +173,7 @@ def time_axis(file: Path, times, w: int) -> tuple[np.ndarray, str]:
 
 
 def sensor_names(
-    file: Path, names, h: int, known: Sequence[Sequence[str]] = ()
+    file: Path, names: object, h: int, known: Sequence[Sequence[str]] = ()
 ) -> tuple[str, ...]:
     """The names in the file once they are h different ones; without names those `known` for h."""
     if names is None:
@@ -146,39 +197,59 @@ def sensor_names(
 class SignalsRead(NamedTuple):
     """Signals in memory and what was seen of them in the same pass."""
 
-    signals: np.ndarray  # float32 (n, h, w) or (n, r, h, w)
-    broken: np.ndarray  # bool (n,): rows with a NaN or an infinite value
-    silent: np.ndarray  # bool (h,): sensors that are zero throughout
+    signals: NDArray[np.float32]  # (n, h, w) or (n, r, h, w)
+    broken: NDArray[np.bool_]  # (n,): rows with a NaN or an infinite value
+    silent: NDArray[np.bool_]  # (h,): sensors that are zero throughout
     rms: float
 
 
 def read_signals(
-    data: np.ndarray | Lazy, average: bool, out: np.ndarray | None = None
+    data: np.ndarray | Lazy, average: bool, out: NDArray[np.float32] | None = None
 ) -> SignalsRead:
     """Signals (n, r, h, w) in float32, repetitions averaged or not, in one pass over a file.
 
-    They are written to `out` if it is given. Memory beyond the result is a few blocks of 8 MB; a
-    memory map that holds just what is wanted is checked, and is the result itself.
+    Memory beyond the result is a few blocks of 8 MB; a memory map that holds just what is wanted is
+    checked, and is the result itself.
+
+    Parameters
+    ----------
+    data : (n, r, h, w)
+    average : the mean over repetitions, (n, h, w), or all of them.
+    out : float32, of the result's shape
+        Is filled, and is the result.
+
+    Examples
+    --------
+    >>> read = read_signals(np.ones((5, 4, 63, 250)), average=True)
+    >>> read.signals.shape, read.signals.dtype.name, read.rms, int(read.broken.sum())
+    ((5, 63, 250), 'float32', 1.0, 0)
     """
     n, r, h, w = data.shape
     precise = np.result_type(data.dtype, np.float32)  # half precision would round the mean
-    as_it_is = isinstance(data, np.ndarray) and data.dtype == np.float32 and out is None
-    if as_it_is and not (average and r > 1):
-        signals = data[:, 0] if average else data
-    else:
-        as_it_is, shape = False, (n, h, w) if average else data.shape
-        signals = np.empty(shape, np.float32) if out is None else out
+    there = _as_it_is(data, average) if out is None else None
+    signals = there if out is None else out
+    if signals is None:
+        signals = np.empty((n, h, w) if average else (n, r, h, w), np.float32)
     broken, sounding, squares = np.zeros(n, bool), np.zeros(h, bool), 0.0
     for at in _blocks(data):
         to = (at[0], at[2], at[3]) if average else at
         with np.errstate(all="ignore"):  # a NaN or an overflow is found below and named
-            if not as_it_is:
+            if there is None:
                 signals[to] = data[at].mean(axis=1, dtype=precise) if average else data[at]
             part = signals[to].reshape(signals[to].shape[0], -1, h, signals[to].shape[-1])
             broken[at[0]] |= ~np.isfinite(part).all(axis=(1, 2, 3))
             sounding |= part.any(axis=(0, 1, 3))
             squares += float(np.square(part).sum(dtype=np.float64))
     return SignalsRead(signals, broken, ~sounding, (squares / signals.size) ** 0.5)
+
+
+def _as_it_is(data: np.ndarray | Lazy, average: bool) -> NDArray[np.float32] | None:
+    """A view of a file that holds just what is wanted, or None."""
+    if not isinstance(data, np.ndarray) or data.dtype != np.float32:
+        return None
+    if average and data.shape[1] > 1:
+        return None
+    return data[:, 0] if average else data
 
 
 def _blocks(data: np.ndarray | Lazy) -> Iterator[tuple[slice, ...]]:
@@ -195,7 +266,9 @@ def _blocks(data: np.ndarray | Lazy) -> Iterator[tuple[slice, ...]]:
         yield tuple(at)
 
 
-def check_values(file: Path, read: SignalsRead, images: Sequence[Path], sensors: tuple) -> None:
+def check_values(
+    file: Path, read: SignalsRead, images: Sequence[Path], sensors: Sequence[str]
+) -> None:
     """Refuse values that are no numbers; warn of sensors that never say anything."""
     if rows := np.flatnonzero(read.broken).tolist():
         first = ", ".join(f"{row} ({images[row].name})" for row in rows[:5])

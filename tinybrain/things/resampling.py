@@ -67,6 +67,18 @@ def resample(
     ValueError
         If `x` has no samples, or holds NaN or infinity, or a rate is not above 0; with `aligned`
         also if the ratio of the rates is no fraction of whole numbers up to 1000.
+
+    Examples
+    --------
+    A rhythm of 10 Hz from 1000 to 250 Hz, 1 ms off as by MNE, and where it belongs:
+
+    >>> x = np.sin(2 * np.pi * 10 * np.arange(1201) / 1000)
+    >>> wanted = np.sin(2 * np.pi * 10 * np.arange(300) / 250)
+    >>> for aligned in (False, True):
+    ...     y = resample(x, 1000, 250, aligned=aligned)
+    ...     print(y.shape, f"{abs(y - wanted)[50:-50].max():.3f}")
+    (300,) 0.063
+    (300,) 0.000
     """
     x = np.asarray(x, np.float64)
     if x.ndim == 0 or x.size == 0:
@@ -102,6 +114,13 @@ def shift(n: int, rate_in: float, rate_out: float) -> np.ndarray:
     ------
     ValueError
         If `n` or a rate is not above 0.
+
+    Examples
+    --------
+    Epochs of 1201 samples from 1000 to 250 Hz lie a millisecond late:
+
+    >>> float(shift(1201, 1000, 250)[0])
+    0.001
     """
     if n < 1:
         raise ValueError(f"{n} samples; wanted at least 1")

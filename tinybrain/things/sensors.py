@@ -24,6 +24,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .ctf275 import PLACES
 
@@ -59,7 +60,7 @@ THINGS_MEG_271 = tuple(
 )
 
 
-def positions(names: Sequence[str]) -> np.ndarray:
+def positions(names: Sequence[str]) -> NDArray[np.float64]:
     """Directions of the sensors, as points of the unit sphere.
 
     Those of gradiometers are the inverse of the projection in `layout`: an approximation (a degree
@@ -79,13 +80,21 @@ def positions(names: Sequence[str]) -> np.ndarray:
     Raises
     ------
     ValueError : names outside the system that most of the names belong to, listed.
+
+    Examples
+    --------
+    Straight up, to the right, and to the front, a little above the nasion:
+
+    >>> positions(["Cz", "T8", "Fpz"]).round(2)
+    array([[0.  , 0.  , 1.  ],
+           [0.95, 0.  , 0.31],
+           [0.  , 0.95, 0.31]])
     """
     if is_meg(names):
         x, y = layout(names).T
         inclination, azimuth = np.hypot(x, y) * np.pi / 2, np.arctan2(x, y)
-        across = np.sin(inclination)
-        ahead = across * np.cos(azimuth)
-        return np.stack([across * np.sin(azimuth), ahead, np.cos(inclination)], axis=1)  # (h, 3)
+        right, ahead = np.sin(inclination) * [np.sin(azimuth), np.cos(azimuth)]
+        return np.stack([right, ahead, np.cos(inclination)], axis=1)           # (h, 3)
     known = {name.upper(): name for name in _ELECTRODES}
     known |= OLD_NAMES
     unknown = [str(name) for name in names if str(name).upper() not in known]
@@ -99,13 +108,12 @@ def positions(names: Sequence[str]) -> np.ndarray:
 
 def layout(
     names: Sequence[str], places: Mapping[str, Sequence[float]] | None = None
-) -> np.ndarray:
-    """Places of the sensors on a flat head seen from above (azimuthal equidistant projection).
+) -> NDArray[np.float64]:
+    """Places of the sensors on a flat head seen from above (azimuthal equidistant: `project`).
 
-    The distance from the centre is the angle from the vertex, so that tenths of the midline stay
-    equal. Radius 1, the head's outline, is at 90 degrees: for electrodes the lower ring, at the
-    level of nasion, ears and inion (Nz, FT9, T9, TP9, Iz), and the ring through Fpz, T7 and Oz has
-    radius 0.8; for gradiometers where the helmet is widest, and the lowest have radius 1.28.
+    The head's outline, radius 1, is for electrodes the lower ring, at the level of nasion, ears
+    and inion (Nz, FT9, T9, TP9, Iz), and the ring through Fpz, T7 and Oz has radius 0.8; for
+    gradiometers it is where the helmet is widest, and the lowest have radius 1.28.
 
     Parameters
     ----------
@@ -119,14 +127,48 @@ def layout(
     Raises
     ------
     ValueError : names without a place, listed.
+
+    Examples
+    --------
+    >>> layout(["Cz", "T8", "F3"]).round(2)
+    array([[ 0.  ,  0.  ],
+           [ 0.8 ,  0.  ],
+           [-0.33,  0.42]])
+    >>> layout(["left", "right"], places={"left": (-0.5, 0), "right": (0.5, 0)})
+    array([[-0.5,  0. ],
+           [ 0.5,  0. ]])
     """
     if places is not None:
         return _look_up(names, places, "in the layout given", "add them to it")
     if is_meg(names):
         return _look_up(names, PLACES, "in a CTF helmet", "wanted names such as MLC11-1609")
-    x, y, z = positions(names).T
-    radius = np.arccos(np.clip(z, -1, 1)) / (np.pi / 2)  # rounding may leave z a hair above 1
-    azimuth = np.arctan2(x, y)
+    return project(positions(names))
+
+
+def project(xyz: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The azimuthal equidistant projection of directions (h, 3), of any length, to places (h, 2).
+
+    The distance from the centre is the angle from the vertex, in units of 90 degrees, so that
+    tenths of the midline stay equal (Snyder 1987, Map Projections, section 25).
+
+    Parameters
+    ----------
+    xyz : (h, 3): x to the right, y to the front, z up, in any unit.
+
+    Returns
+    -------
+    (h, 2) float64: x to the right, y to the front.
+
+    Examples
+    --------
+    To the right, and halfway between the vertex and the front:
+
+    >>> project(np.array([[3.0, 0, 0], [0, 1, 1]])).round(2)
+    array([[1. , 0. ],
+           [0. , 0.5]])
+    """
+    x, y, z = xyz.T
+    radius, azimuth = np.arctan2(np.hypot(x, y), z) / (np.pi / 2), np.arctan2(x, y)
     return np.stack([radius * np.sin(azimuth), radius * np.cos(azimuth)], axis=1)  # (h, 2)
 
 
@@ -137,7 +179,9 @@ def is_meg(names: Sequence[str]) -> bool:
     return sum(known) > 0
 
 
-def _look_up(names: Sequence[str], places: Mapping, where: str, remedy: str) -> np.ndarray:
+def _look_up(
+    names: Sequence[str], places: Mapping[str, Sequence[float]], where: str, remedy: str
+) -> NDArray[np.float64]:
     """Places by name, capitals and what follows a dash aside: (h, 2)."""
     known = {_stem(name): place for name, place in places.items()}
     known |= {str(name).upper(): place for name, place in places.items()}
@@ -155,13 +199,15 @@ def _stem(name: str) -> str:
     return str(name).upper().partition("-")[0]
 
 
-def _on_sphere(inclination: float, azimuth: float) -> np.ndarray:
+def _on_sphere(inclination: float, azimuth: float) -> NDArray[np.float64]:
     """The point at an angle from Cz, turned from the front towards the left ear."""
     across = np.sin(inclination)
-    return np.array([-across * np.sin(azimuth), across * np.cos(azimuth), np.cos(inclination)])
+    return np.array([across * np.sin(-azimuth), across * np.cos(azimuth), np.cos(inclination)])
 
 
-def _between(middle: np.ndarray, left: np.ndarray, share: float) -> np.ndarray:
+def _between(
+    middle: NDArray[np.float64], left: NDArray[np.float64], share: float
+) -> NDArray[np.float64]:
     """The point a share of the way from middle to left on their coronal circle."""
     # The circle passes through left's mirror image too; its centre is its plane's point next to 0.
     normal = np.cross(left - middle, left * MIRROR - middle)
@@ -172,7 +218,7 @@ def _between(middle: np.ndarray, left: np.ndarray, share: float) -> np.ndarray:
     return centre + (np.sin((1 - share) * angle) * a + np.sin(share * angle) * b) / np.sin(angle)
 
 
-def _construct() -> dict[str, np.ndarray]:
+def _construct() -> dict[str, NDArray[np.float64]]:
     """All electrodes by name."""
     midline = ["Nz", "Fpz", *(row[0] for row in ROWS), "Oz", "Iz"]
     found = {name: _on_sphere((5 - i) * TENTH, 0) for i, name in enumerate(midline)}

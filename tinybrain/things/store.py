@@ -8,6 +8,22 @@ The card keeps W and its inverse, so that x comes back: per session for single r
 (`unwhiten`), by the mean inverse for averages and generated signals (`Card.unwhitening`).
 
 Letters: n images, r repetitions, h sensors, w time points.
+
+Examples
+--------
+Two images of which each was seen once, by one sensor, for three points of time:
+
+>>> import tempfile
+>>> split = Split(images=("a/a_01b.jpg", "b/b_01b.jpg"), concepts=("a", "b"))
+>>> with tempfile.TemporaryDirectory() as folder:
+...     with new_signals(folder, "test", (2, 1, 1, 3)) as signals:
+...         signals[:] = 1e-6
+...     _ = write_card(folder, kind="eeg", subject=1, sensors=["Oz"], times=[0, 0.1, 0.2],
+...                    unit="V", source="the example", splits={"test": split})
+...     card = read_card(folder)
+...     content = card.content("test")
+>>> card.sensors, card.splits["test"].concepts, content.data.shape
+(('Oz',), ('a', 'b'), (2, 1, 1, 3))
 """
 
 from __future__ import annotations
@@ -17,8 +33,10 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..files import reserve, write_text
 from .store_card import (
@@ -53,11 +71,17 @@ __all__ = [
 @contextmanager
 def new_signals(
     folder: str | Path, split: str, shape: tuple[int, int, int, int]
-) -> Iterator[np.ndarray]:
+) -> Iterator[np.memmap]:
     """A float32 memory map (n, r, h, w) to fill; when the block ends it is the split's file.
 
     After an error nothing of it stays behind. A card that is there describes older signals; it is
     removed when these take their place.
+
+    Parameters
+    ----------
+    folder : the recording's, made if missing.
+    split : "train" or "test"
+    shape : (n, r, h, w)
 
     Raises
     ------
@@ -99,11 +123,18 @@ def write_card(
 
     Parameters
     ----------
+    folder : the recording's.
     kind : "eeg" or "meg"
+    subject : a number from 1.
     sensors, times : h names; w seconds from image onset.
+    unit : of the signals, such as "V" or "whitened".
     source : anything that says how the signals were made, and that JSON can hold.
     splits : `Split` by "train" and "test".
     whitening : one `Whitening` a session.
+
+    Returns
+    -------
+    The card's path.
 
     Raises
     ------
@@ -134,7 +165,7 @@ def write_card(
     return write_text(folder / CARD, text)
 
 
-def _described(folder: Path, name: str, split: Split) -> dict:
+def _described(folder: Path, name: str, split: Split) -> dict[str, Any]:
     return {
         "file": place(folder, name).name,
         "shape": list(map_signals(folder, name).shape),
@@ -148,11 +179,20 @@ def _described(folder: Path, name: str, split: Split) -> dict:
 
 
 def is_store(folder: str | Path) -> bool:
+    """Whether a complete recording lies there: its card is written last."""
     return (Path(folder) / CARD).is_file()
 
 
 def read_card(folder: str | Path) -> Card:
     """Read and check recording.json and the headers of the signals.
+
+    Parameters
+    ----------
+    folder : the recording's, such as ``stores/sub-01``.
+
+    Returns
+    -------
+    Card
 
     Raises
     ------
@@ -160,6 +200,14 @@ def read_card(folder: str | Path) -> Card:
         There is no card, or signals are missing.
     ValueError
         Damaged, hostile, of another kind, or card and signals disagree. The file is named.
+
+    Examples
+    --------
+    See the example at the top of this module, and without a recording:
+
+    >>> read_card("nothing")
+    Traceback (most recent call last):
+    FileNotFoundError: nothing...recording.json: there is no such file; wanted a folder ...
     """
     file = Path(folder) / CARD
     if not file.is_file():
@@ -169,12 +217,13 @@ def read_card(folder: str | Path) -> Card:
 
 def unwhiten(
     signals: np.ndarray, card: Card, split: str, rows: slice = slice(None)
-) -> np.ndarray:
+) -> NDArray[np.float64]:
     """Undo the whitening of single repetitions, each by the inverse of its own session.
 
     Parameters
     ----------
     signals : (n, r, h, w), the rows `rows` of the split.
+    card, split : of the recording, "train" or "test".
     rows : which rows these are, so that a long recording can be treated in parts.
 
     Returns
@@ -185,6 +234,18 @@ def unwhiten(
     ------
     ValueError
         The recording was not whitened, its sessions are not known, or the shape is another.
+
+    Examples
+    --------
+    One image, seen in two sessions, whose noise was of 2 and of 4 microvolts:
+
+    >>> rows = Split(("a/a_01b.jpg",), ("a",), sessions=np.array([[1, 2]]))
+    >>> w = [Whitening(1, np.eye(1) / 2e-6, 2e-6 * np.eye(1)),
+    ...      Whitening(2, np.eye(1) / 4e-6, 4e-6 * np.eye(1))]
+    >>> splits = {"test": rows}
+    >>> card = Card(Path("sub-01"), "eeg", 1, ("Oz",), np.zeros(1), "whitened", "", splits, w)
+    >>> unwhiten(np.ones((1, 2, 1, 1)), card, "test").ravel()
+    array([2.e-06, 4.e-06])
     """
     file, sessions = card.folder / CARD, card.splits[split].sessions
     if not card.whitening or sessions is None:

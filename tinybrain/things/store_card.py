@@ -9,11 +9,13 @@ Letters: n images, r repetitions, h sensors, w time points.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, TypeGuard
 
 import numpy as np
+from numpy.typing import NDArray
 
 from . import pickles
 from .images import ImageTable, named_images
@@ -32,7 +34,7 @@ class Split:
 
     images: tuple[str, ...]
     concepts: tuple[str, ...]
-    sessions: np.ndarray | None = None
+    sessions: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)
@@ -46,13 +48,28 @@ class Whitening:
 
 @dataclass(frozen=True)
 class Card:
-    """What recording.json says, checked."""
+    """What recording.json says, checked; `store.read_card` gives it.
+
+    Attributes
+    ----------
+    folder : Path
+        Where the recording lies.
+    kind : "eeg" or "meg"
+    subject : int
+    sensors : tuple of str, (h,)
+    times : float64, (w,)
+        Seconds from image onset.
+    unit : str
+    source : how the signals were made, as whoever made them said.
+    splits : `Split` by "train" and "test"
+    whitening : one `Whitening` a session, in its order; none if the signals were not whitened
+    """
 
     folder: Path
     kind: str
     subject: int
     sensors: tuple[str, ...]
-    times: np.ndarray
+    times: NDArray[np.float64]
     unit: str
     source: object
     splits: Mapping[str, Split]
@@ -71,6 +88,10 @@ class Card:
         split : "train" or "test"
         root : a folder in or above which the images lie; the store's own by default.
         look_up : finds them, `look_up(root, split, names, told_by)`: see `named_images`.
+
+        Returns
+        -------
+        Content
 
         Raises
         ------
@@ -100,17 +121,32 @@ class Card:
             images=replace(table, concepts=rows.concepts),
         )
 
-    def unwhitening(self) -> np.ndarray:
+    def unwhitening(self) -> NDArray[np.float64]:
         """The mean over sessions of the inverses (h, h): for averages and generated signals.
 
-        Raises ValueError if the recording was not whitened.
+        Returns
+        -------
+        (h, h), from the unit of the signals to volts or tesla.
+
+        Raises
+        ------
+        ValueError
+            The recording was not whitened.
+
+        Examples
+        --------
+        >>> w = (Whitening(1, np.eye(2), np.eye(2)), Whitening(2, np.eye(2) / 3, 3 * np.eye(2)))
+        >>> Card(Path("sub-01"), "eeg", 1, ("O1", "O2"), np.zeros(5), "V", "", {}, w).unwhitening()
+        array([[2., 0.],
+               [0., 2.]])
         """
         if not self.whitening:
             raise ValueError(f"{self.folder / CARD}: no whitening is kept; its unit is {self.unit}")
-        return np.mean([each.inverse for each in self.whitening], axis=0)
+        mean: NDArray[np.float64] = np.mean([each.inverse for each in self.whitening], axis=0)
+        return mean
 
 
-def read_json(file: Path, most: int) -> dict:
+def read_json(file: Path, most: int) -> dict[str, Any]:
     """The object in a JSON file of at most `most` bytes; ValueError with the file's name."""
     if (size := file.stat().st_size) > most:
         raise ValueError(f"{file}: {size} bytes; wanted at most {most}")
@@ -127,7 +163,7 @@ def _no_number(name: str) -> None:
     raise ValueError(f"{name} stands for no number")
 
 
-def understand(folder: Path, content: dict) -> Card:
+def understand(folder: Path, content: dict[str, Any]) -> Card:
     """The card, once everything in it is what it should be."""
     file = folder / CARD
     if content.get("format") != FORMAT:
@@ -141,10 +177,8 @@ def understand(folder: Path, content: dict) -> Card:
                          "'eeg' or 'meg', and a number from 1")  # fmt: skip
     if not _is_name(unit):
         raise ValueError(f"{file}: the unit is no word")
-    times = content.get("times")
-    count = len(times) if isinstance(times, list) else 0
-    sensors = content.get("sensors")
-    h = len(sensors) if isinstance(sensors, list) else 0
+    times, sensors = _list(content.get("times")), _list(content.get("sensors"))
+    count, h = len(times), len(sensors)
     if not count or not h or not all(map(_is_name, sensors)):
         raise ValueError(f"{file}: it lacks a list of times, or of names of sensors")
     return Card(
@@ -160,7 +194,9 @@ def understand(folder: Path, content: dict) -> Card:
     )
 
 
-def _splits(folder: Path, given: object, shape: tuple, whitening: tuple) -> dict[str, Split]:
+def _splits(
+    folder: Path, given: object, shape: tuple[int, int], whitening: Sequence[Whitening]
+) -> dict[str, Split]:
     """The splits by name, in the order train, test."""
     file = folder / CARD
     if not isinstance(given, dict) or not given or not set(given) <= set(SPLITS):
@@ -184,11 +220,15 @@ def _splits(folder: Path, given: object, shape: tuple, whitening: tuple) -> dict
     return splits
 
 
-def _is_name(name: object) -> bool:
+def _list(given: object) -> list[Any]:
+    return given if isinstance(given, list) else []
+
+
+def _is_name(name: object) -> TypeGuard[str]:
     return isinstance(name, str) and 0 < len(name) <= MAX_NAME and name.isprintable()
 
 
-def _names(file: Path, split: str, entry: dict, key: str, n: int) -> tuple[str, ...]:
+def _names(file: Path, split: str, entry: dict[str, Any], key: str, n: int) -> tuple[str, ...]:
     """n names; those of images are folders and a file below the image set."""
     names = entry.get(key)
     if not isinstance(names, list) or len(names) != n or not all(map(_is_name, names)):
@@ -199,11 +239,13 @@ def _names(file: Path, split: str, entry: dict, key: str, n: int) -> tuple[str, 
     return tuple(names)
 
 
-def _numbers(file: Path, what: str, given: object, shape: tuple) -> np.ndarray | None:
+def _numbers(
+    file: Path, what: str, given: object, shape: tuple[int, ...]
+) -> NDArray[np.int64] | None:
     """Whole numbers (n, r), or None where they are not known."""
     if given is None:
         return None
-    rows = given if isinstance(given, list) and len(given) == shape[0] else [None]
+    rows: list[Any] = _list(given) if len(_list(given)) == shape[0] else [None]
     for row in rows:
         whole = isinstance(row, list) and len(row) == shape[1]
         if not whole or not all(type(x) is int and 0 <= x < 10_000 for x in row):
@@ -227,7 +269,7 @@ def _whitening(file: Path, given: object, h: int) -> tuple[Whitening, ...]:
     return tuple(found)
 
 
-def _matrix(file: Path, given: object, h: int) -> np.ndarray:
+def _matrix(file: Path, given: object, h: int) -> NDArray[np.float64]:
     try:
         matrix = np.array(given, np.float64)
     except (TypeError, ValueError, OverflowError):
@@ -238,12 +280,13 @@ def _matrix(file: Path, given: object, h: int) -> np.ndarray:
 
 
 def place(folder: Path, split: str) -> Path:
+    """The file of a split's signals."""
     if split not in SPLITS:
         raise ValueError(f"split {split!r}; wanted one of {', '.join(SPLITS)}")
     return folder / f"signals_{split}.npy"
 
 
-def map_signals(folder: Path, split: str) -> np.ndarray:
+def map_signals(folder: Path, split: str) -> NDArray[np.float32]:
     """The memory map (n, r, h, w), private: writing to it does not change the file."""
     path = place(folder, split)
     if not path.is_file():
@@ -257,7 +300,9 @@ def map_signals(folder: Path, split: str) -> np.ndarray:
     return np.memmap(path, np.float32, "c", start, header.shape)
 
 
-def _other_shape(folder: Path, split: str, came: tuple, wanted: object) -> ValueError:
+def _other_shape(
+    folder: Path, split: str, came: tuple[int, ...], wanted: object
+) -> ValueError:
     return ValueError(
         f"{place(folder, split)}: signals of shape {came}; {CARD} speaks of {str(wanted)[:80]}, "
         "and of its sensors and times: they do not belong together; make this recording again"

@@ -11,6 +11,7 @@ from __future__ import annotations
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -42,7 +43,7 @@ def read_torch(path: str | Path) -> object:
 class TorchMachine(Machine):
     """A `Machine` that also knows tensors, and bytes that were written as text."""
 
-    protocols = (2, 3, 4, 5)
+    protocols: ClassVar[tuple[int, ...]] = (2, 3, 4, 5)
     steps = STEPS | {b"Q": lambda m: m.storage(m.last(1)[0])}  # BINPERSID
 
     def __init__(self, archive: TorchZip, start: int, end: int):
@@ -64,7 +65,7 @@ class TorchMachine(Machine):
         else:
             super().find(module, name)
 
-    def storage(self, key: tuple) -> None:
+    def storage(self, key: tuple[Any, ...]) -> None:
         """The numbers that a persistent id stands for; where they once lay does not matter."""
         kind, word, name, _, count = key
         dtype = STORAGES.get(word.name.removeprefix("torch "))
@@ -83,20 +84,20 @@ class TorchMachine(Machine):
         elif word.name == ENCODE and type(args[0]) is str and args[1] == "latin1":
             self.push(args[0].encode("latin1"))
         elif word.name == TENSOR and type(args[0]) is Storage:
-            offset, shape, strides = lengths((args[1],)), lengths(args[2]), lengths(args[3])
-            self.push(Sketch(args[0], *offset, shape, strides))
+            (offset,), shape, strides = lengths((args[1],)), lengths(args[2]), lengths(args[3])
+            self.push(Sketch(args[0], offset, shape, strides))
         else:
             raise UnsafePickle(f"it would call {word.name} with values it does not take")
 
-    def plain(self, value, depth: int):
-        if type(value) is not Sketch:
+    def plain(self, value: object, depth: int) -> object:
+        if not isinstance(value, Sketch):
             return super().plain(value, depth)
         if value.storage.dtype == torch.bfloat16:
             raise ValueError("a tensor of bfloat16, which numpy lacks: save it again as float32")
         return self.archive.tensor("a tensor", value).numpy()
 
     def array(self, array: Array, depth: int) -> np.ndarray:
-        if type(array.content) is not bytes:
+        if not isinstance(array.content, bytes):
             return super().array(array, depth)
         content = np.frombuffer(array.content, np.uint8)
         return view(content, replace(array, content=Span(0, len(content))))

@@ -29,11 +29,12 @@ from collections.abc import Sequence
 
 import numpy as np
 from einops import rearrange
+from numpy.typing import NDArray
 
 BLOCK = 1_000_000  # numbers worked on at once: a few arrays of 8 MB, small enough for the cache
 
 
-def shrunk_covariance(x: np.ndarray) -> np.ndarray:
+def shrunk_covariance(x: np.ndarray) -> NDArray[np.float64]:
     """Ledoit-Wolf covariances of standardised data, float64 (b, p, p).
 
     Parameters
@@ -50,6 +51,15 @@ def shrunk_covariance(x: np.ndarray) -> np.ndarray:
     ------
     ValueError
         If `x` is not (b, n, p) with at least two observations.
+
+    Examples
+    --------
+    Two sensors that always agree; so few observations are not quite believed:
+
+    >>> x = np.array([[[0.0, 0], [1, 1], [2, 2], [3, 3]]])
+    >>> shrunk_covariance(x).round(2)
+    array([[[1.25, 0.85],
+            [0.85, 1.25]]])
     """
     x = np.asarray(x, np.float64)
     if x.ndim != 3 or x.shape[1] < 2 or x.shape[2] < 1:
@@ -63,7 +73,7 @@ def shrunk_covariance(x: np.ndarray) -> np.ndarray:
     sd = np.sqrt(np.einsum("bnp,bnp->bp", z, z) / n)[:, None]                       # b 1 p
     sd[sd <= n * np.finfo(np.float64).eps * abs(mean)] = 1  # constant but for rounding of the mean
     z /= sd
-    covariance = z.swapaxes(1, 2) @ z / n                                           # b p p
+    covariance: NDArray[np.float64] = z.swapaxes(1, 2) @ z / n                      # b p p
     diagonal = np.einsum("bpp->bp", covariance)  # a view: writing to it writes to the covariance
     m = diagonal.mean(axis=1)                                                       # b
     squared = np.einsum("bpq,bpq->b", covariance, covariance)
@@ -77,7 +87,7 @@ def shrunk_covariance(x: np.ndarray) -> np.ndarray:
     return covariance
 
 
-def noise_covariance(x: np.ndarray, over: str = "epochs") -> np.ndarray:
+def noise_covariance(x: np.ndarray, over: str = "epochs") -> NDArray[np.float64]:
     """The mean of the shrunk covariances of a recording, float64 (h, h).
 
     Parameters
@@ -97,6 +107,15 @@ def noise_covariance(x: np.ndarray, over: str = "epochs") -> np.ndarray:
     ------
     ValueError
         If `x` is not such an array, holds NaN or infinity, or has one observation a covariance.
+
+    Examples
+    --------
+    Ten images, four repetitions each, of two sensors; the second is three times as noisy:
+
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.standard_normal((10, 4, 2, 200)) * [[1], [3]]
+    >>> np.sqrt(np.diag(noise_covariance(x))).round(1)
+    array([1., 3.])
     """
     layouts = {"epochs": "n r h w -> (n r) w h", "time": "n r h w -> (n w) r h"}
     if over not in layouts:
@@ -118,10 +137,11 @@ def noise_covariance(x: np.ndarray, over: str = "epochs") -> np.ndarray:
                 "wanted finite signals: leave broken trials or sensors out"
             )
         total += shrunk_covariance(rearrange(block, layouts[over])).sum(axis=0)
-    return total / (n * each)
+    mean: NDArray[np.float64] = total / (n * each)
+    return mean
 
 
-def whitener(covariance: np.ndarray, sensors: Sequence[str] = ()) -> np.ndarray:
+def whitener(covariance: np.ndarray, sensors: Sequence[str] = ()) -> NDArray[np.float64]:
     """W = C^(-1/2), the symmetric (ZCA) root: `whitener(c) @ x` for signals x (..., h, w).
 
     Of all matrices that whiten it changes the signals least, so each row keeps its sensor's name;
@@ -142,18 +162,33 @@ def whitener(covariance: np.ndarray, sensors: Sequence[str] = ()) -> np.ndarray:
     ValueError
         If the covariance is not a symmetric matrix of full rank; sensors that are silent or
         depend on each other are named.
+
+    Examples
+    --------
+    >>> w = whitener(np.array([[4.0, 0], [0, 9]]))
+    >>> w @ [2.0, 3.0]  # one standard deviation of each
+    array([1., 1.])
     """
     values, vectors = _decompose(covariance, sensors)
     return (vectors * values**-0.5) @ vectors.T
 
 
-def dewhitener(covariance: np.ndarray, sensors: Sequence[str] = ()) -> np.ndarray:
-    """C^(1/2), the inverse of `whitener` of the same covariance; parameters and errors as there."""
+def dewhitener(covariance: np.ndarray, sensors: Sequence[str] = ()) -> NDArray[np.float64]:
+    """C^(1/2), the inverse of `whitener` of the same covariance; parameters and errors as there.
+
+    Examples
+    --------
+    >>> c = np.array([[4.0, 1], [1, 9]])
+    >>> np.allclose(dewhitener(c) @ whitener(c), np.eye(2))
+    True
+    """
     values, vectors = _decompose(covariance, sensors)
     return (vectors * values**0.5) @ vectors.T
 
 
-def _decompose(covariance: np.ndarray, sensors: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+def _decompose(
+    covariance: np.ndarray, sensors: Sequence[str]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Eigenvalues (h,), all above rounding errors, and eigenvectors (h, h) in columns."""
     c = np.asarray(covariance, np.float64)
     square = c.ndim == 2 and c.shape[0] == c.shape[1] > 0

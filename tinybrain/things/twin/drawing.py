@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+Scenes = NDArray[np.float64]  # attributes, the last axis, of one scene or of many
 ATTRIBUTES = (
     "lightness",  # of the whole scene: dark ... bright
     "warmth",  # of the background: blue ... orange
@@ -38,8 +40,14 @@ SPREAD = (((1 - JITTER) ** 2 + JITTER**2) / 3) ** 0.5  # an attribute's standard
 SHARED = [ATTRIBUTES.index("count"), ATTRIBUTES.index("kind")]  # by all exemplars of a concept
 
 
-def draw_attributes(concepts: int, exemplars: int, rng: np.random.Generator) -> np.ndarray:
-    """Attributes of all exemplars of new concepts, (concepts, exemplars, a) float64 in [-1, 1]."""
+def draw_attributes(concepts: int, exemplars: int, rng: np.random.Generator) -> Scenes:
+    """Attributes of all exemplars of new concepts, (concepts, exemplars, a), in [-1, 1].
+
+    Examples
+    --------
+    >>> draw_attributes(10, 4, np.random.default_rng(0)).shape
+    (10, 4, 13)
+    """
     prototypes = rng.uniform(-1, 1, (concepts, 1, len(ATTRIBUTES)))
     noise = rng.uniform(-1, 1, (concepts, exemplars, len(ATTRIBUTES)))
     scenes = (1 - JITTER) * prototypes + JITTER * noise
@@ -47,14 +55,26 @@ def draw_attributes(concepts: int, exemplars: int, rng: np.random.Generator) -> 
     return scenes
 
 
-def name(scene: np.ndarray) -> str:
-    """What the objects of a scene would be called: their colour and their kind, "teal_star"."""
+def name(scene: Scenes) -> str:
+    """What the objects of a scene (a,) would be called: their colour and their kind.
+
+    Examples
+    --------
+    >>> name(np.zeros(13)), name(np.ones(13))
+    ('grey_box', 'orange_star')
+    """
     value = dict(zip(ATTRIBUTES, scene))
     return f"{COLOURS[_bin(value['redness'], 3)][_bin(value['yellowness'], 3)]}_{_kind(value)}"
 
 
-def draw(scene: np.ndarray, size: int) -> Image.Image:
-    """Draw the attributes (a,) of one scene as an RGB image, `size` pixels on a side."""
+def draw(scene: Scenes, size: int) -> Image.Image:
+    """Draw the attributes (a,) of one scene as an RGB image, `size` pixels on a side.
+
+    Examples
+    --------
+    >>> draw(np.zeros(13), size=32)
+    <PIL.Image.Image image mode=RGB size=32x32 at ...>
+    """
     value = dict(zip(ATTRIBUTES, scene))
     fine = 2 * size  # objects are drawn at twice the size, so that their edges come out smooth
     image = Image.fromarray(_background(value, size))
@@ -70,7 +90,7 @@ def draw(scene: np.ndarray, size: int) -> Image.Image:
     return image.resize((size, size), Image.Resampling.BOX)
 
 
-def _background(value: dict[str, float], size: int) -> np.ndarray:
+def _background(value: dict[str, float], size: int) -> NDArray[np.uint8]:
     """Sky and striped ground, (size, size, 3) uint8."""
     x, y = (np.arange(size) + 0.5) / size, (np.arange(size)[:, None] + 0.5) / size
     ground = y > 0.55
@@ -97,7 +117,7 @@ def _outlines(value: dict[str, float]) -> list[np.ndarray]:
     return [centre + outline for centre in centres]
 
 
-def _unit_outline(kind: str) -> np.ndarray:
+def _unit_outline(kind: str) -> NDArray[np.float64]:
     """The outline of an object of size 1 as a polygon, (points, 2)."""
     angle = np.linspace(0, 2 * np.pi, 48, endpoint=False)
     corners = {"box": 4, "triangle": 3}
@@ -119,7 +139,8 @@ def _unit_outline(kind: str) -> np.ndarray:
         radius = 0.6 + 0.7 * np.abs(np.cos(angle)) ** 3
     else:
         radius = np.full_like(angle, 1.0)
-    return radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    outline: NDArray[np.float64] = radius * np.stack([np.cos(angle), np.sin(angle)])
+    return outline.T
 
 
 def _kind(value: dict[str, float]) -> str:
@@ -139,12 +160,13 @@ def _flat(points: np.ndarray) -> list[tuple[float, float]]:
     return [tuple(point) for point in points]
 
 
-def by_name(scenes: dict[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
+def by_name(scenes: dict[str, Scenes]) -> dict[str, dict[str, Scenes]]:
     """Each split's concepts (images, a) by name and in the order of names, as in THINGS.
 
     Concepts that look alike are told apart by a number, so that no name stands twice.
     """
-    taken, named = Counter(), {}
+    taken: Counter[str] = Counter()
+    named = {}
     for split, concepts in scenes.items():
         found = {}
         for concept in concepts:

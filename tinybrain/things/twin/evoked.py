@@ -24,9 +24,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..sensors import is_meg, positions
-from .drawing import ATTRIBUTES, SPREAD
+from .drawing import ATTRIBUTES, SPREAD, Scenes
 from .fields import gain
 from .people import FIRST, Person
 
@@ -58,7 +59,8 @@ COMPONENTS = {
 # The same components in a magnetometer: dipoles under these electrodes, at an angle in degrees
 # (`fields.gain`) and of a strength each, on average and in proportion to `side`. What mirrors a
 # dipole from left to right turns its angle about.
-DIPOLES = {
+Dipoles = dict[tuple[str, float], float]
+DIPOLES: dict[str, tuple[Dipoles, Dipoles]] = {
     "P1": ({("O1", 30): 0.7, ("O2", -30): 0.7}, {("O1", 30): 0.7, ("O2", -30): -0.7}),
     "N1": ({("PO7", -60): 1, ("PO8", 60): 1}, {("PO7", -60): 1, ("PO8", 60): -1}),
     "P2": ({("PO3", 120): 0.6, ("PO4", -120): 0.6}, {}),
@@ -75,7 +77,7 @@ BACKGROUND = (
 RHYTHM = ("PO7", "POz", "PO8", "O1", "O2")
 
 
-def _laws(attributes: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def _laws(attributes: Scenes) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
     """Amplitude (n,) and delay in seconds (n,) of each component.
 
     About half of the variance is linear in the attributes. The rest is products of two, which no
@@ -99,8 +101,8 @@ def _laws(attributes: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 
 def evoked(
-    attributes: np.ndarray, sensors: Sequence[str], times: np.ndarray, person: Person = FIRST
-) -> np.ndarray:
+    attributes: Scenes, sensors: Sequence[str], times: NDArray[np.float64], person: Person = FIRST
+) -> NDArray[np.float32]:
     """Response R to each image alone, without its neighbours.
 
     Parameters
@@ -113,6 +115,14 @@ def evoked(
     Returns
     -------
     (n, h, w) float32, of arbitrary scale.
+
+    Examples
+    --------
+    Over the back of the head the first deflection to an average scene is up, the next one down:
+
+    >>> evoked(np.zeros((1, 13)), ["O1", "PO8"], np.array([0, 0.1, 0.165])).round(1)[0]
+    array([[ 0. ,  1.4, -0.9],
+           [ 0. ,  0.9, -1. ]], dtype=float32)
     """
     response = np.zeros((len(attributes), len(sensors), len(times)), np.float32)
     for maps, waves in _components(attributes, sensors, times, person):
@@ -121,8 +131,8 @@ def evoked(
 
 
 def mean_recording(
-    attributes: np.ndarray, sensors: Sequence[str], times: np.ndarray, person: Person = FIRST
-) -> np.ndarray:
+    attributes: Scenes, sensors: Sequence[str], times: NDArray[np.float64], person: Person = FIRST
+) -> NDArray[np.float64]:
     """Mean recording M in a stream of such images, (h, w) float64; parameters as in `evoked`."""
     interval = MEG_INTERVAL if is_meg(sensors) else INTERVAL
     before = np.arange(-50, 0) / 50 * BASELINE
@@ -134,12 +144,13 @@ def mean_recording(
         weight = (1 - abs(k) / SEQUENCE) / len(attributes)
         for maps, waves in _components(attributes, sensors, moments - k * interval, person):
             mean += weight * maps.T @ waves  # (h, n) @ (n, w)
-    return mean[:, len(before) :] - mean[:, : len(before)].mean(axis=1, keepdims=True)
+    mean -= mean[:, : len(before)].mean(axis=1, keepdims=True)
+    return mean[:, len(before) :]
 
 
 def _components(
-    attributes: np.ndarray, sensors: Sequence[str], times: np.ndarray, person: Person
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    attributes: Scenes, sensors: Sequence[str], times: NDArray[np.float64], person: Person
+) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
     """Maps (n, h) and waves (n, w) of one component after the other."""
     side = attributes[:, ATTRIBUTES.index("side")]
     traits = zip(person.gains, person.leans, strict=True)
@@ -152,21 +163,23 @@ def _components(
 
 
 def _maps(
-    name: str, sensors: Sequence[str], rotation: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+    name: str, sensors: Sequence[str], rotation: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """A component's map on average, and what `side` adds to it, (h,) each; the head is turned."""
+
+    def of_dipoles(part: Dipoles) -> NDArray[np.float64]:
+        return gain(sensors, list(part), rotation) @ np.array(list(part.values()), np.float64)
+
+    def of_bumps(part: dict[str, float]) -> NDArray[np.float64]:
+        return _bumps(sensors, list(part), rotation) @ np.array(list(part.values()), np.float64)
+
     if is_meg(sensors):
-        parts = DIPOLES[name]
-        return tuple(gain(sensors, list(part), rotation) @ _heights(part) for part in parts)
-    parts = COMPONENTS[name].bumps, COMPONENTS[name].sided
-    return tuple(_bumps(sensors, list(part), rotation) @ _heights(part) for part in parts)
+        common, sided = DIPOLES[name]
+        return of_dipoles(common), of_dipoles(sided)
+    return of_bumps(COMPONENTS[name].bumps), of_bumps(COMPONENTS[name].sided)
 
 
-def _heights(part: dict[str, float]) -> np.ndarray:
-    return np.array(list(part.values()), float)
-
-
-def _sources(sensors: Sequence[str], places: Sequence[str]) -> np.ndarray:
+def _sources(sensors: Sequence[str], places: Sequence[str]) -> NDArray[np.float64]:
     """What sources at these places give each sensor, (h, m); in MEG two dipoles at each."""
     if is_meg(sensors):
         return gain(sensors, [(place, angle) for place in places for angle in (0, 90)])
@@ -174,39 +187,48 @@ def _sources(sensors: Sequence[str], places: Sequence[str]) -> np.ndarray:
 
 
 def _bumps(
-    sensors: Sequence[str], centres: Sequence[str], rotation: np.ndarray | None = None
-) -> np.ndarray:
+    sensors: Sequence[str], centres: Sequence[str], rotation: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
     """What each source gives each sensor, (h, m): 1 right above it, half at 30 degrees."""
     seen = positions(sensors) if rotation is None else positions(sensors) @ rotation
-    cosine = seen @ positions(centres).T
-    return np.exp((cosine - 1) / BUMP**2)
+    bumps: NDArray[np.float64] = np.exp((seen @ positions(centres).T - 1) / BUMP**2)
+    return bumps
 
 
 @dataclass(frozen=True)
 class Noise:
     """Single-trial noise: each part's sources (h, m) and root of covariance in time (w, w)."""
 
-    parts: tuple[tuple[np.ndarray, np.ndarray], ...]
+    parts: tuple[tuple[NDArray[np.float64], NDArray[np.float64]], ...]
 
     @property
-    def variance(self) -> np.ndarray:
+    def variance(self) -> NDArray[np.float64]:
         """Variance at each sensor, (h,), at any time."""
-        return sum((sources**2).sum(axis=1) for sources, _ in self.parts)
+        each = [np.square(sources).sum(axis=1) for sources, _ in self.parts]
+        total: NDArray[np.float64] = np.sum(each, axis=0)
+        return total
 
-    def draw(self, trials: int, rng: np.random.Generator) -> np.ndarray:
-        """New trials, (k, h, w) float32."""
-        noise = 0
+    def draw(self, trials: int, rng: np.random.Generator) -> NDArray[np.float32]:
+        """New trials, (k, h, w)."""
+        h, w = len(self.parts[0][0]), len(self.parts[0][1])
+        noise = np.zeros((trials, h, w), np.float32)
         for sources, root in self.parts:
             shape = (trials, sources.shape[1], len(root))
             normal = rng.standard_normal(shape, dtype=np.float32)  # (k, m, w)
-            noise = noise + sources.astype(np.float32) @ (normal @ root.astype(np.float32))
+            noise += sources.astype(np.float32) @ (normal @ root.astype(np.float32))
         return noise
 
 
-def noise_model(sensors: Sequence[str], times: np.ndarray, variance: float) -> Noise:
+def noise_model(sensors: Sequence[str], times: NDArray[np.float64], variance: float) -> Noise:
     """Noise at these sensors and times, of that variance on average over the sensors.
 
     About half of it is background and a third white; the rhythm is strongest at the back.
+
+    Examples
+    --------
+    >>> noise = noise_model(["Fz", "Oz"], np.arange(50) / 50, variance=0.87)
+    >>> noise.variance.round(1), noise.draw(4, np.random.default_rng(0)).shape
+    (array([0.8, 0.9]), (4, 2, 50))
     """
     lag = np.subtract.outer(times, times)
     frequency = np.arange(0.25, 40, 0.25)  # Hz
@@ -225,7 +247,8 @@ def noise_model(sensors: Sequence[str], times: np.ndarray, variance: float) -> N
     return Noise(tuple((scale * sources, root) for sources, root in noise.parts))
 
 
-def _root(covariance: np.ndarray) -> np.ndarray:
+def _root(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
     """The symmetric square root, which does not depend on the signs that a solver chose."""
     values, vectors = np.linalg.eigh(covariance)
-    return (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+    root: NDArray[np.float64] = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+    return root

@@ -15,8 +15,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..sensors import positions
+
+Vectors = NDArray[np.float64]  # (..., 3)
 
 MU0_OVER_4PI = 1e-7  # T m / A
 HELMET = 0.121  # m, from the centre to the inner coils: what fits a CTF helmet best
@@ -24,7 +27,7 @@ BASELINE = 0.05  # m, from the inner to the outer coils
 DEPTH = 0.065  # m, from the centre to the sources: the folds of the cortex
 
 
-def radial_field(moments: np.ndarray, places: np.ndarray, points: np.ndarray) -> np.ndarray:
+def radial_field(moments: Vectors, places: Vectors, points: Vectors) -> NDArray[np.float64]:
     """Radial magnetic field of current dipoles outside a conducting sphere.
 
     Parameters
@@ -36,13 +39,29 @@ def radial_field(moments: np.ndarray, places: np.ndarray, points: np.ndarray) ->
     Returns
     -------
     (h, m) float64, T: the field of each dipole at each point, outwards positive.
+
+    Examples
+    --------
+    10 nA m to the right, 65 mm up, as measured 121 mm up in front of it and behind it:
+
+    >>> field = radial_field(
+    ...     np.array([[1e-8, 0, 0]]), np.array([[0, 0, 0.065]]),
+    ...     np.array([[0, 0.03, 0.117], [0, -0.03, 0.117]]),
+    ... )
+    >>> (1e15 * field).round().ravel()  # femtotesla
+    array([ 75., -75.])
     """
     distance = np.linalg.norm(points[:, None] - places, axis=-1)               # (h, m)
     outwards = points / np.linalg.norm(points, axis=1, keepdims=True)          # (h, 3)
-    return -MU0_OVER_4PI * (outwards @ np.cross(moments, places).T) / distance**3
+    field: NDArray[np.float64] = (
+        -MU0_OVER_4PI * (outwards @ np.cross(moments, places).T) / distance**3
+    )
+    return field
 
 
-def gradiometers(moments: np.ndarray, places: np.ndarray, directions: np.ndarray) -> np.ndarray:
+def gradiometers(
+    moments: Vectors, places: Vectors, directions: Vectors
+) -> NDArray[np.float64]:
     """What axial gradiometers measure of current dipoles: (h, m), T; see `radial_field`.
 
     `directions` (h, 3) are those of the sensors from the centre, of length 1.
@@ -52,8 +71,8 @@ def gradiometers(moments: np.ndarray, places: np.ndarray, directions: np.ndarray
 
 
 def gain(
-    sensors: Sequence[str], sources: Sequence[tuple[str, float]], rotation: np.ndarray | None = None
-) -> np.ndarray:
+    sensors: Sequence[str], sources: Sequence[tuple[str, float]], rotation: Vectors | None = None
+) -> NDArray[np.float64]:
     """What tangential dipoles under places of the 10-10 system give gradiometers, (h, m).
 
     Parameters
@@ -67,6 +86,13 @@ def gain(
     Returns
     -------
     (h, m) float64, in units of the most that an infinitely dense helmet would see of the dipole.
+
+    Examples
+    --------
+    The field of a dipole at the back that points up leaves the head on its left:
+
+    >>> gain(["MLO32", "MRO32"], [("Oz", 180)]).round(1).ravel()
+    array([ 0.7, -0.7])
     """
     above = positions([name for name, _ in sources])                           # (m, 3)
     angles = np.radians([angle for _, angle in sources])[:, None]
@@ -85,4 +111,4 @@ def _strongest() -> float:
     angle = np.linspace(0, np.pi / 2, 1000)
     around = np.stack([np.sin(angle), np.zeros(1000), np.cos(angle)], axis=1)
     dipole = np.array([[0.0, 1, 0]]), np.array([[0, 0, DEPTH]])
-    return np.abs(gradiometers(*dipole, around)).max()
+    return float(np.abs(gradiometers(*dipole, around)).max())

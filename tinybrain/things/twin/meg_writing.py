@@ -18,12 +18,19 @@ import io
 import pickle
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...files import write_atomically, write_text
 from .writing import file_name, gathered
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+T = TypeVar("T")
+Row = dict[str, Any]  # of the table of trials
 RUNS = 10  # of a session
 PACE, SHOWN = 1.5, 0.5  # seconds from image to image, and that it is to be seen
 COLUMNS = (
@@ -33,7 +40,7 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def in_order(concepts: Mapping[str, Sequence]) -> dict[str, Sequence]:
+def in_order(concepts: Mapping[str, T]) -> dict[str, T]:
     """Concepts in the order of THINGS' numbers."""
     return {name: concepts[name] for name in sorted(concepts, key=lambda n: n.replace("_", " "))}
 
@@ -45,7 +52,8 @@ def presented(names: Iterable[str]) -> list[str]:
 
 
 def write_images(
-    root: Path, concepts: Mapping[str, Sequence], exemplars: int, draw: Callable
+    root: Path, concepts: Mapping[str, np.ndarray], exemplars: int,
+    draw: Callable[[NDArray[np.float64]], Image],
 ) -> None:
     """Draw the scenes of each concept: the first are its training images, one beyond its test."""
     for name, scenes in concepts.items():
@@ -61,9 +69,9 @@ def _image_path(name: str, j: int, exemplars: int) -> str:
 
 
 def trial_table(
-    concepts: Mapping[str, Sequence], exemplars: int, tested: Sequence[str], sessions: int,
+    concepts: Mapping[str, np.ndarray], exemplars: int, tested: Sequence[str], sessions: int,
     rng: np.random.Generator,
-) -> list[dict]:
+) -> list[Row]:
     """Rows of sample_attributes: one a trial, in the order of the recording.
 
     Every training image is shown in one session and every test image in each. As many trials as
@@ -77,24 +85,24 @@ def trial_table(
         trials = [exp[i] for i in np.flatnonzero(session_of == session)] + test
         trials += [_catch(i, len(exp), len(concepts)) for i in range(1, len(test) + 1)]
         for at, i in enumerate(rng.permutation(len(trials))):
-            run, onset = divmod(at, -(-len(trials) // RUNS))
-            onset = PACE * (1 + onset)
+            run, before = divmod(at, -(-len(trials) // RUNS))
+            onset = PACE * (1 + before)
             seen = {"onset": onset, "image_on": onset, "image_off": onset + SHOWN}
             rows.append(trials[i] | seen | {"session_nr": session + 1, "run_nr": run + 1})
     return rows
 
 
 def _images(
-    concepts: Mapping[str, Sequence], exemplars: int, tested: Sequence[str]
-) -> tuple[list[dict], list[dict]]:
+    concepts: Mapping[str, np.ndarray], exemplars: int, tested: Sequence[str]
+) -> tuple[list[Row], list[Row]]:
     """Numbers and names of training and test images, in the order of THINGS' numbers."""
     exp, test, number = [], [], 0
     for c, (name, scenes) in enumerate(concepts.items(), start=1):
         for j in range(1, len(scenes) + 1):
             number += 1
-            image = {"category_nr": c, "exemplar_nr": j, "things_category_nr": c,
-                     "things_image_nr": number, "things_exemplar_nr": j, "responded": 0,
-                     "image_path": _image_path(name, j, exemplars)}  # fmt: skip
+            image: Row = {"category_nr": c, "exemplar_nr": j, "things_category_nr": c,
+                          "things_image_nr": number, "things_exemplar_nr": j, "responded": 0,
+                          "image_path": _image_path(name, j, exemplars)}  # fmt: skip
             if j <= exemplars:
                 image |= {"trial_type": "exp", "image_nr": exemplars * (c - 1) + j}
                 exp.append(image)
@@ -106,13 +114,13 @@ def _images(
     return exp, test
 
 
-def _catch(i: int, before: int, concepts: int) -> dict:
+def _catch(i: int, before: int, concepts: int) -> Row:
     return {"trial_type": "catch", "image_nr": before + i, "category_nr": concepts + 1,
             "exemplar_nr": i, "image_path": f"images_catch_meg/catch{i:03d}.jpg",
             "responded": 1, "RT": 0.7}  # fmt: skip
 
 
-def write_table(path: Path, rows: Sequence[dict]) -> None:
+def write_table(path: Path, rows: Sequence[Row]) -> None:
     """Write rows as a table with the columns of sample_attributes; what is not known is empty."""
     text = io.StringIO()
     table = csv.DictWriter(text, COLUMNS, lineterminator="\n")

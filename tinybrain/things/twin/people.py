@@ -24,6 +24,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .drawing import ATTRIBUTES
 
@@ -37,17 +38,20 @@ TURN = 0.15  # radians about each axis: anatomy, and how cap or helmet sit
 NOISE = 0.15  # of the log of the noise variance: little, as recordings are whitened
 
 
+Part = tuple[float, NDArray[np.intp], NDArray[np.float64]]
+
+
 @dataclass(frozen=True)
 class Person:
     """One subject. Fields are described above; `parts` are weight, order (a,) and signs (a,)."""
 
     size: float
-    gains: np.ndarray
-    leans: np.ndarray
+    gains: NDArray[np.float64]
+    leans: NDArray[np.float64]
     delay: float
-    rotation: np.ndarray
+    rotation: NDArray[np.float64]
     noise: float
-    parts: tuple[tuple[float, np.ndarray, np.ndarray], ...]
+    parts: tuple[Part, ...]
 
 
 def streams(seed: int, subject: int) -> list[np.random.Generator]:
@@ -80,7 +84,7 @@ def person(seed: int, subject: int) -> Person:
     )
 
 
-def _dealt(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _dealt(rng: np.random.Generator) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
     """A random order of the attributes, none in its own place, and a random sign of each."""
     order = np.arange(len(ATTRIBUTES))
     while np.any(order == np.arange(len(order))):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..sensors import THINGS_MEG_271, is_meg, positions
 from . import writing
@@ -18,7 +21,7 @@ SENSORS = (
     "O1", "Oz", "O2",
 )  # fmt: skip
 
-DEFAULTS = {
+DEFAULTS: dict[str, dict[str, Any]] = {
     "eeg": {
         "train_concepts": 400, "train_images": 4, "train_repeats": 4,
         "test_concepts": 100, "test_images": 1, "test_repeats": 80,
@@ -96,17 +99,17 @@ class Settings:
             raise ValueError("points is 1, wanted two at least, as the truth has not the first")
 
     @property
-    def stored(self) -> dict:
+    def stored(self) -> dict[str, Any]:
         """What a subject's truth depends on; how many others there are is for files to tell."""
         return {name: value for name, value in asdict(self).items() if name != "subjects"}
 
     @property
-    def times(self) -> np.ndarray:
+    def times(self) -> NDArray[np.float64]:
         """Seconds from onset, (w,)."""
         return np.arange(self.points) / self.rate
 
 
-def choose(kind: str, seed: int, subjects: int, asked: dict) -> Settings:
+def choose(kind: str, seed: int, subjects: int, asked: Mapping[str, Any]) -> Settings:
     """What was asked for, and the defaults of the kind for what was not."""
     if kind not in DEFAULTS:
         raise ValueError(f"kind is {kind!r}, wanted 'eeg' or 'meg'")

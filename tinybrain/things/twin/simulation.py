@@ -10,18 +10,20 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from einops import rearrange
+from numpy.typing import NDArray
 
 from . import evoked
+from .drawing import Scenes
 from .people import FIRST, Person
 
 BLOCK = 4_000_000  # numbers simulated at a time
 
 
 def responses(
-    train: np.ndarray, test: np.ndarray, sensors: Sequence[str], times: np.ndarray, *,
-    erp_power: float, image_variance: float, counted: np.ndarray | slice = slice(None),
+    train: Scenes, test: Scenes, sensors: Sequence[str], times: NDArray[np.float64], *,
+    erp_power: float, image_variance: float, counted: NDArray[np.bool_] | slice = slice(None),
     person: Person = FIRST,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Noise-free responses to training and test images, M + D, float32 (n, h, w) each.
 
     Parameters
@@ -43,12 +45,12 @@ def responses(
     for rows in both:
         rows *= (image_variance / variance) ** 0.5
         rows += mean
-    return both
+    return both[0], both[1]
 
 
 def draw_trials(
-    truth: np.ndarray, repeats: int, noise: evoked.Noise, rng: np.random.Generator
-) -> Iterator[np.ndarray]:
+    truth: NDArray[np.float32], repeats: int, noise: evoked.Noise, rng: np.random.Generator
+) -> Iterator[NDArray[np.float32]]:
     """Single trials of rows of the truth (n, h, w), (b, r, h, w) at a time."""
     for block in _blocks((len(truth), repeats, *truth.shape[1:])):
         rows = truth[block, None]  # (b, 1, h, w)
@@ -57,8 +59,8 @@ def draw_trials(
 
 
 def _evoked(
-    attributes: np.ndarray, sensors: Sequence[str], times: np.ndarray, person: Person
-) -> np.ndarray:
+    attributes: Scenes, sensors: Sequence[str], times: NDArray[np.float64], person: Person
+) -> NDArray[np.float32]:
     """What a person shares with others and has alone, of many images, some at a time."""
     response = np.zeros((len(attributes), len(sensors), len(times)), np.float32)
     for block in _blocks(response.shape):

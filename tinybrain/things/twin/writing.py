@@ -15,29 +15,36 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...files import write_atomically
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 FOLDERS = {"train": "training_images", "test": "test_images"}
 CONTAINERS = ("pickle", "npy")
 
 
 def write_images(
-    folder: Path, concepts: Mapping[str, Mapping[str, Sequence]], draw: Callable
+    folder: Path, concepts: Mapping[str, Mapping[str, np.ndarray]],
+    draw: Callable[[NDArray[np.float64]], Image],
 ) -> None:
     """Write the images and, last, `image_metadata.npy`.
 
     Parameters
     ----------
     folder : the image set.
-    concepts : for "train" and "test", each concept's scenes by its name, in the order of rows.
+    concepts : for "train" and "test", each concept's scenes (images, a) by its name, in the order
+        of rows.
     draw : makes a PIL image of a scene.
     """
     everything = sorted(name for split in concepts.values() for name in split)
     number = {name: i for i, name in enumerate(everything, start=1)}  # over both, as THINGS counts
-    table = {}
+    table: dict[str, list[str]] = {}
     for split, scenes in concepts.items():
         rows = [
             (f"{i:05d}_{name}", f"{number[name]:05d}_{name}", file_name(name, j))
@@ -51,7 +58,12 @@ def write_images(
             draw(scene).save(path, quality=95)
         columns = ("concepts", "concepts_THINGS", "files")
         table |= {f"{split}_img_{key}": list(x) for key, x in zip(columns, zip(*rows))}
-    write_atomically(folder / "image_metadata.npy", lambda file: np.save(file, table))
+    write_atomically(folder / "image_metadata.npy", lambda file: _save(file, table))
+
+
+def _save(file: BinaryIO, content: dict[str, Any]) -> None:
+    """A dict in an .npy file: an array () of one object, as `np.save` makes of a dict."""
+    np.save(file, np.array(content, dtype=object))
 
 
 def file_name(name: str, j: int) -> str:
@@ -80,7 +92,7 @@ def write_recording(
     with gathered(path.parent, np.float64, shape, blocks) as data:
         content = {"preprocessed_eeg_data": data, "ch_names": list(sensors), "times": times}
         if container == "npy":
-            write_atomically(path, lambda file: np.save(file, content))
+            write_atomically(path, lambda file: _save(file, content))
         else:
             write_atomically(path, lambda file: pickle.dump(content, file, protocol=4))
 
