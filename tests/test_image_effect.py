@@ -50,6 +50,9 @@ def test_constants_count_in_pairs_as_in_the_metrics(over):
             assert np.isnan(diagonal).all()
         else:
             assert np.nanmean(diagonal) == pytest.approx(expected, abs=1e-10)
+        found = image_effect(p, t, over, permutations=9)
+        assert found.value == pytest.approx(expected, abs=1e-10, nan_ok=True)
+        assert math.isnan(found.shuffled.value) == math.isnan(expected)
 
 
 @pytest.mark.parametrize("over", SCORES)

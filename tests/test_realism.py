@@ -180,9 +180,9 @@ def test_comparison_interval_and_p_are_those_of_a_literal_computation(measure):
 
 def test_jackknife_of_a_mean_is_student_s_interval():
     x = np.random.default_rng(0).exponential(size=12)
-    _, low, high = chance.jackknife(x.mean(), (x.sum() - x) / 11)
+    _, low, high = chance.distance_interval(x.mean(), (x.sum() - x) / 11)
     assert (low, high) == pytest.approx(stats.t.interval(0.95, 11, x.mean(), stats.sem(x)))
-    assert chance.jackknife(0.1, np.array([0.0, 0.3])).low == 0
+    assert chance.distance_interval(0.1, np.array([0.0, 0.3])).low == 0
 
 
 def test_p_is_uniform_when_nothing_differs():

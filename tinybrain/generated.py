@@ -22,10 +22,16 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .files import write_atomically
+
+if TYPE_CHECKING:
+    from .pipeline import ImageToBrain
+    from .recorded import Recorded
+    from .report import Evaluation
 
 FILE = "generated.npz"
 
@@ -79,6 +85,11 @@ def image_names(paths: Sequence[str | Path]) -> tuple[str, ...]:
     ------
     ValueError
         An image stands twice.
+
+    Examples
+    --------
+    >>> image_names(["test/cat/01.jpg", "test/dog/01.jpg"])
+    ('cat/01.jpg', 'dog/01.jpg')
     """
     parts = [Path(path).parts for path in paths]
     for depth in range(1, max(map(len, parts), default=1) + 1):
@@ -89,7 +100,8 @@ def image_names(paths: Sequence[str | Path]) -> tuple[str, ...]:
 
 
 def write(
-    folder: str | Path, model, test, evaluation, erp: np.ndarray | None = None
+    folder: str | Path, model: ImageToBrain, test: Recorded, evaluation: Evaluation,
+    erp: np.ndarray | None = None,
 ) -> Path:
     """Keep what an evaluation generated.
 
@@ -112,7 +124,9 @@ def write(
         "recorded": test.signals.mean(axis=1, dtype=np.float64),
         "erp": erp,
     }
-    content = {name: np.asarray(v, np.float32) for name, v in made.items() if v is not None}
+    content: dict[str, Any] = {
+        name: np.asarray(values, np.float32) for name, values in made.items() if values is not None
+    }
     content |= {
         "sensors": np.array(model.sensors), "times": np.asarray(model.times, np.float64),
         "images": np.array(image_names(test.images)),
@@ -130,6 +144,23 @@ def read(folder: str | Path) -> Generated:
         There is none.
     ValueError
         It is damaged, or its arrays do not fit together.
+
+    Examples
+    --------
+    What a run left, and the same again as `study` reads it (with stand-ins for a model and what
+    `report.evaluate` made of it):
+
+    >>> import tempfile
+    >>> from types import SimpleNamespace as Like
+    >>> model = Like(recipe=Like(has_conditional_mean=True), sensors=("O1", "Oz"), kind="eeg",
+    ...              times=np.arange(10) / 100, unit="a.u.")
+    >>> test = Like(signals=np.zeros((3, 4, 2, 10)), images=["a.jpg", "b.jpg", "c.jpg"])
+    >>> made = Like(samples=np.zeros((3, 5, 2, 10)), mean=np.zeros((3, 2, 10)))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = write(folder, model, test, made)
+    ...     found = read(folder)
+    >>> found.best.shape, found.rows(["c.jpg", "a.jpg"]).tolist(), found.erp
+    ((3, 2, 10), [2, 0], None)
     """
     path = Path(folder) / FILE
     if not path.is_file():
@@ -137,7 +168,7 @@ def read(folder: str | Path) -> Generated:
     needed = [field.name for field in fields(Generated) if field.name not in OPTIONAL]
     try:
         with np.load(path, allow_pickle=False) as file:
-            content = {name: file[name] for name in file.files}
+            content: dict[str, Any] = {name: file[name] for name in file.files}
             missing = [name for name in needed if name not in content]
     except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} is damaged ({error}): delete it and evaluate anew") from error
@@ -147,7 +178,8 @@ def read(folder: str | Path) -> Generated:
         content[name] = tuple(content[name].tolist())
     for name in ("kind", "unit"):
         content[name] = str(content[name])
-    found = Generated(**{field.name: content.get(field.name) for field in fields(Generated)})
+    values: dict[str, Any] = {each.name: content.get(each.name) for each in fields(Generated)}
+    found = Generated(**values)
     _check(found, path)
     return found
 

@@ -16,11 +16,12 @@ averages of the lower margin, that of Table 5(a) is the spread of all its cells.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from math import nan
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
+
+from .margins import Margins, margins
 
 # Table 1 and Table 4. Subject: (MSE, PCC).
 PAPER_EEG = {
@@ -35,38 +36,22 @@ LAST_DIGIT = 0.001  # of every number here
 
 
 @dataclass(frozen=True)
-class CrossSubject:
-    """Tables 2, 3, 5(a) and 5(b), as printed.
+class CrossSubject(Margins):
+    """Tables 2, 3, 5(a) and 5(b), as printed; the mean in the corner is that of Section 4.3.
 
     Attributes
     ----------
     table : the paper's number, "2", "3", "5(a)" or "5(b)".
     cells : (s, s) float64, row: subject trained on (source), column: subject tested on (target);
         nan on the diagonal.
-    source_mean, source_std : (s,) of each row, in the right margin.
-    target_mean, target_std : (s,) of each column, in the lower margin.
-    mean, std : the numbers in the corner. The mean is that of Section 4.3.
     """
 
     table: str
     cells: np.ndarray
-    source_mean: np.ndarray
-    source_std: np.ndarray
-    target_mean: np.ndarray
-    target_std: np.ndarray
-    mean: float
-    std: float
 
     def recomputed(self) -> CrossSubject:
-        """The same table with its margins computed from its cells: mean and sample standard
-        deviation (n - 1) of each row, of each column, and of all cells."""
-        cells = self.cells
-        return CrossSubject(
-            self.table, cells,
-            np.nanmean(cells, axis=1), np.nanstd(cells, axis=1, ddof=1),
-            np.nanmean(cells, axis=0), np.nanstd(cells, axis=0, ddof=1),
-            float(np.nanmean(cells)), float(np.nanstd(cells, ddof=1)),
-        )  # fmt: skip
+        """The same table with its margins computed from its cells; see `margins.margins`."""
+        return replace(self, **vars(margins(self.cells)))
 
     def discrepancies(self) -> dict[tuple[str, int | None], tuple[float, float]]:
         """The margins that do not follow from the cells, by more than rounding can explain.
@@ -106,127 +91,99 @@ class Conditioning:
     average: dict[str, float]
 
 
-def _array(values: list) -> np.ndarray:
-    """A constant that nobody changes by mistake."""
-    array = np.array(values)
-    array.flags.writeable = False
-    return array
+def _cross_subject(table: str, printed: str) -> CrossSubject:
+    """A table from its lines: of each source its cells, then mean and deviation; then two lines of
+    the targets' means and deviations, each with the corner's. Nobody changes it by mistake."""
+    *lines, means, stds = (
+        [math.nan if word == "-" else float(word) for word in line.split()]
+        for line in printed.strip().splitlines()
+    )
+    of_sources, s = np.array(lines), len(lines)
+    arrays = of_sources[:, :s], *of_sources[:, s:].T, np.array(means[:s]), np.array(stds[:s])
+    for array in arrays:
+        array.flags.writeable = False
+    cells, source_mean, source_std, target_mean, target_std = arrays
+    return CrossSubject(
+        source_mean, source_std, target_mean, target_std, means[s], stds[s], table, cells
+    )
+
+
+def _conditioning(table: str, printed: str) -> Conditioning:
+    """A table from its lines: a way, the value of each subject, the average."""
+    lines = (line.split() for line in printed.strip().splitlines())
+    rows = {way: tuple(map(float, values)) for way, *values in lines}
+    return Conditioning(table, {way: values[:-1] for way, values in rows.items()},
+                        {way: values[-1] for way, values in rows.items()})
 
 
 _CROSS_SUBJECT = {
-    ("eeg", "mse"): CrossSubject(
-        "2",
-        _array([
-            [nan,   0.204, 0.191, 0.202, 0.195, 0.193, 0.192, 0.193, 0.193, 0.195],
-            [0.216, nan,   0.217, 0.220, 0.218, 0.213, 0.221, 0.215, 0.213, 0.220],
-            [0.206, 0.220, nan,   0.216, 0.203, 0.204, 0.215, 0.210, 0.205, 0.209],
-            [0.231, 0.241, 0.229, nan,   0.229, 0.230, 0.233, 0.230, 0.224, 0.237],
-            [0.285, 0.296, 0.279, 0.288, nan,   0.279, 0.289, 0.280, 0.278, 0.288],
-            [0.270, 0.280, 0.266, 0.275, 0.263, nan,   0.270, 0.265, 0.259, 0.270],
-            [0.224, 0.240, 0.229, 0.230, 0.226, 0.224, nan,   0.227, 0.217, 0.233],
-            [0.217, 0.225, 0.217, 0.225, 0.214, 0.209, 0.219, nan,   0.215, 0.221],
-            [0.224, 0.235, 0.223, 0.228, 0.222, 0.216, 0.221, 0.225, nan,   0.230],
-            [0.243, 0.253, 0.239, 0.253, 0.244, 0.242, 0.251, 0.245, 0.244, nan],
-        ]),
-        source_mean=_array([0.195, 0.217, 0.210, 0.232, 0.284, 0.268, 0.228, 0.218, 0.225, 0.246]),
-        source_std=_array([0.005, 0.003, 0.006, 0.005, 0.006, 0.007, 0.007, 0.005, 0.006, 0.005]),
-        target_mean=_array([0.235, 0.244, 0.232, 0.237, 0.224, 0.223, 0.234, 0.227, 0.219, 0.233]),
-        target_std=_array([0.025, 0.027, 0.025, 0.026, 0.021, 0.022, 0.026, 0.021, 0.019, 0.025]),
-        mean=0.231, std=0.024,
-    ),
-    ("eeg", "pcc"): CrossSubject(
-        "3",
-        _array([
-            [nan,   0.145, 0.132, 0.152, 0.128, 0.106, 0.161, 0.151, 0.084, 0.163],
-            [0.107, nan,   0.078, 0.141, 0.088, 0.096, 0.099, 0.125, 0.072, 0.122],
-            [0.115, 0.096, nan,   0.120, 0.125, 0.086, 0.070, 0.096, 0.053, 0.134],
-            [0.112, 0.121, 0.095, nan,   0.110, 0.087, 0.113, 0.125, 0.094, 0.108],
-            [0.079, 0.087, 0.082, 0.105, nan,   0.080, 0.071, 0.111, 0.058, 0.090],
-            [0.066, 0.077, 0.059, 0.098, 0.091, nan,   0.078, 0.106, 0.078, 0.098],
-            [0.123, 0.099, 0.051, 0.134, 0.091, 0.086, nan,   0.106, 0.108, 0.094],
-            [0.110, 0.129, 0.089, 0.142, 0.137, 0.131, 0.119, nan,   0.076, 0.125],
-            [0.067, 0.081, 0.038, 0.107, 0.071, 0.074, 0.101, 0.069, nan,   0.070],
-            [0.140, 0.146, 0.140, 0.132, 0.122, 0.119, 0.112, 0.132, 0.077, nan],
-        ]),
-        source_mean=_array([0.136, 0.103, 0.099, 0.107, 0.084, 0.083, 0.099, 0.117, 0.075, 0.124]),
-        source_std=_array([0.025, 0.024, 0.027, 0.012, 0.017, 0.016, 0.024, 0.023, 0.020, 0.021]),
-        target_mean=_array([0.107, 0.109, 0.085, 0.126, 0.107, 0.098, 0.106, 0.113, 0.078, 0.111]),
-        target_std=_array([0.026, 0.026, 0.035, 0.018, 0.023, 0.018, 0.027, 0.023, 0.016, 0.028]),
-        mean=0.104, std=0.024,
-    ),
-    ("meg", "mse"): CrossSubject(
-        "5(a)",
-        _array([
-            [nan,   0.932, 1.134, 0.635],
-            [0.690, nan,   1.155, 0.701],
-            [0.726, 1.007, nan,   0.725],
-            [0.697, 0.987, 1.173, nan],
-        ]),
-        source_mean=_array([0.900, 0.849, 0.819, 0.952]),
-        source_std=_array([0.252, 0.264, 0.163, 0.241]),
-        target_mean=_array([0.704, 0.975, 1.154, 0.687]),
-        target_std=_array([0.018, 0.038, 0.020, 0.041]),
-        mean=0.880, std=0.206,
-    ),
-    ("meg", "pcc"): CrossSubject(
-        "5(b)",
-        _array([
-            [nan,   0.080, 0.038, 0.069],
-            [0.088, nan,   0.075, 0.051],
-            [0.055, 0.071, nan,   0.045],
-            [0.027, 0.033, 0.020, nan],
-        ]),
-        source_mean=_array([0.062, 0.071, 0.057, 0.027]),
-        source_std=_array([0.021, 0.019, 0.013, 0.007]),
-        target_mean=_array([0.057, 0.061, 0.044, 0.055]),
-        target_std=_array([0.031, 0.024, 0.028, 0.012]),
-        mean=0.054, std=0.024,
-    ),
-}  # fmt: skip
+    ("eeg", "mse"): _cross_subject("2", """
+          -   0.204 0.191 0.202 0.195 0.193 0.192 0.193 0.193 0.195   0.195 0.005
+        0.216   -   0.217 0.220 0.218 0.213 0.221 0.215 0.213 0.220   0.217 0.003
+        0.206 0.220   -   0.216 0.203 0.204 0.215 0.210 0.205 0.209   0.210 0.006
+        0.231 0.241 0.229   -   0.229 0.230 0.233 0.230 0.224 0.237   0.232 0.005
+        0.285 0.296 0.279 0.288   -   0.279 0.289 0.280 0.278 0.288   0.284 0.006
+        0.270 0.280 0.266 0.275 0.263   -   0.270 0.265 0.259 0.270   0.268 0.007
+        0.224 0.240 0.229 0.230 0.226 0.224   -   0.227 0.217 0.233   0.228 0.007
+        0.217 0.225 0.217 0.225 0.214 0.209 0.219   -   0.215 0.221   0.218 0.005
+        0.224 0.235 0.223 0.228 0.222 0.216 0.221 0.225   -   0.230   0.225 0.006
+        0.243 0.253 0.239 0.253 0.244 0.242 0.251 0.245 0.244   -     0.246 0.005
+        0.235 0.244 0.232 0.237 0.224 0.223 0.234 0.227 0.219 0.233   0.231
+        0.025 0.027 0.025 0.026 0.021 0.022 0.026 0.021 0.019 0.025   0.024
+    """),
+    ("eeg", "pcc"): _cross_subject("3", """
+          -   0.145 0.132 0.152 0.128 0.106 0.161 0.151 0.084 0.163   0.136 0.025
+        0.107   -   0.078 0.141 0.088 0.096 0.099 0.125 0.072 0.122   0.103 0.024
+        0.115 0.096   -   0.120 0.125 0.086 0.070 0.096 0.053 0.134   0.099 0.027
+        0.112 0.121 0.095   -   0.110 0.087 0.113 0.125 0.094 0.108   0.107 0.012
+        0.079 0.087 0.082 0.105   -   0.080 0.071 0.111 0.058 0.090   0.084 0.017
+        0.066 0.077 0.059 0.098 0.091   -   0.078 0.106 0.078 0.098   0.083 0.016
+        0.123 0.099 0.051 0.134 0.091 0.086   -   0.106 0.108 0.094   0.099 0.024
+        0.110 0.129 0.089 0.142 0.137 0.131 0.119   -   0.076 0.125   0.117 0.023
+        0.067 0.081 0.038 0.107 0.071 0.074 0.101 0.069   -   0.070   0.075 0.020
+        0.140 0.146 0.140 0.132 0.122 0.119 0.112 0.132 0.077   -     0.124 0.021
+        0.107 0.109 0.085 0.126 0.107 0.098 0.106 0.113 0.078 0.111   0.104
+        0.026 0.026 0.035 0.018 0.023 0.018 0.027 0.023 0.016 0.028   0.024
+    """),
+    ("meg", "mse"): _cross_subject("5(a)", """
+          -   0.932 1.134 0.635   0.900 0.252
+        0.690   -   1.155 0.701   0.849 0.264
+        0.726 1.007   -   0.725   0.819 0.163
+        0.697 0.987 1.173   -     0.952 0.241
+        0.704 0.975 1.154 0.687   0.880
+        0.018 0.038 0.020 0.041   0.206
+    """),
+    ("meg", "pcc"): _cross_subject("5(b)", """
+          -   0.080 0.038 0.069   0.062 0.021
+        0.088   -   0.075 0.051   0.071 0.019
+        0.055 0.071   -   0.045   0.057 0.013
+        0.027 0.033 0.020   -     0.027 0.007
+        0.057 0.061 0.044 0.055   0.054
+        0.031 0.024 0.028 0.012   0.024
+    """),
+}
 
 _CONDITIONING = {
-    ("eeg", "mse"): Conditioning(
-        "6",
-        {
-            "addition": (
-                0.188, 0.221, 0.206, 0.242, 0.288, 0.238, 0.230, 0.213, 0.212, 0.235),
-            "concatenation": (
-                0.193, 0.233, 0.209, 0.235, 0.277, 0.223, 0.237, 0.226, 0.211, 0.237),
-            "cross_attention": (
-                0.178, 0.212, 0.189, 0.225, 0.269, 0.247, 0.213, 0.200, 0.204, 0.234),
-        },
-        {"addition": 0.227, "concatenation": 0.228, "cross_attention": 0.217},
-    ),
-    ("eeg", "pcc"): Conditioning(
-        "7",
-        {
-            "addition": (
-                0.208, 0.157, 0.186, 0.172, 0.121, 0.126, 0.170, 0.246, 0.123, 0.211),
-            "concatenation": (
-                0.211, 0.203, 0.199, 0.167, 0.133, 0.134, 0.199, 0.254, 0.115, 0.182),
-            "cross_attention": (
-                0.228, 0.191, 0.216, 0.173, 0.139, 0.159, 0.186, 0.231, 0.140, 0.213),
-        },
-        {"addition": 0.172, "concatenation": 0.180, "cross_attention": 0.188},
-    ),
-    ("meg", "mse"): Conditioning(
-        "8",
-        {
-            "addition": (0.622, 0.870, 1.124, 0.628),
-            "concatenation": (0.599, 0.880, 1.107, 0.645),
-            "cross_attention": (0.607, 0.856, 0.964, 0.623),
-        },
-        {"addition": 0.811, "concatenation": 0.808, "cross_attention": 0.763},
-    ),
-    ("meg", "pcc"): Conditioning(
-        "9",
-        {
-            "addition": (0.142, 0.135, 0.097, 0.099),
-            "concatenation": (0.162, 0.125, 0.094, 0.053),
-            "cross_attention": (0.128, 0.198, 0.061, 0.099),
-        },
-        {"addition": 0.118, "concatenation": 0.109, "cross_attention": 0.122},
-    ),
+    ("eeg", "mse"): _conditioning("6", """
+        addition        0.188 0.221 0.206 0.242 0.288 0.238 0.230 0.213 0.212 0.235   0.227
+        concatenation   0.193 0.233 0.209 0.235 0.277 0.223 0.237 0.226 0.211 0.237   0.228
+        cross_attention 0.178 0.212 0.189 0.225 0.269 0.247 0.213 0.200 0.204 0.234   0.217
+    """),
+    ("eeg", "pcc"): _conditioning("7", """
+        addition        0.208 0.157 0.186 0.172 0.121 0.126 0.170 0.246 0.123 0.211   0.172
+        concatenation   0.211 0.203 0.199 0.167 0.133 0.134 0.199 0.254 0.115 0.182   0.180
+        cross_attention 0.228 0.191 0.216 0.173 0.139 0.159 0.186 0.231 0.140 0.213   0.188
+    """),
+    ("meg", "mse"): _conditioning("8", """
+        addition        0.622 0.870 1.124 0.628   0.811
+        concatenation   0.599 0.880 1.107 0.645   0.808
+        cross_attention 0.607 0.856 0.964 0.623   0.763
+    """),
+    ("meg", "pcc"): _conditioning("9", """
+        addition        0.142 0.135 0.097 0.099   0.118
+        concatenation   0.162 0.125 0.094 0.053   0.109
+        cross_attention 0.128 0.198 0.061 0.099   0.122
+    """),
 }
 
 
@@ -237,6 +194,11 @@ def within(kind: str, subject: int | None = None) -> tuple[float, float]:
     ------
     ValueError
         Another kind than "eeg" and "meg", or a subject who is not in the table.
+
+    Examples
+    --------
+    >>> within("eeg", 1), within("meg")
+    ((0.178, 0.228), (0.763, 0.122))
     """
     values = {"eeg": PAPER_EEG, "meg": PAPER_MEG}[_kind(kind)]
     if subject is None:
@@ -254,17 +216,31 @@ def cross_subject(kind: str, metric: str) -> CrossSubject:
     ------
     ValueError
         Another kind than "eeg" and "meg", or another metric than "mse" and "pcc".
+
+    Examples
+    --------
+    >>> found = cross_subject("meg", "mse")
+    >>> print(f"trained on 1, tested on 3: {found.cells[0, 2]}; mean of all pairs {found.mean}")
+    trained on 1, tested on 3: 1.134; mean of all pairs 0.88
+    >>> found.discrepancies()  # a margin that its cells do not give: (printed, computed)
+    {('target_std', 4): (0.041, 0.0466...)}
     """
     return _CROSS_SUBJECT[_kind(kind), _metric(metric)]
 
 
 def conditioning(kind: str, metric: str) -> Conditioning:
-    """Table 6 (EEG, MSE), 7 (EEG, PCC), 8 (MEG, MSE) or 9 (MEG, PCC); raises as `cross_subject`."""
+    """Table 6 (EEG, MSE), 7 (EEG, PCC), 8 (MEG, MSE) or 9 (MEG, PCC); raises as `cross_subject`.
+
+    Examples
+    --------
+    >>> conditioning("meg", "mse").average
+    {'addition': 0.811, 'concatenation': 0.808, 'cross_attention': 0.763}
+    """
     return _CONDITIONING[_kind(kind), _metric(metric)]
 
 
 class Bounds(NamedTuple):
-    """What an MSE and a PCC say of each other; see `bounds`."""
+    """What an MSE and a PCC say of each other, by name as `bounds` returns it."""
 
     gain: float
     target_variance: float
@@ -312,6 +288,14 @@ def bounds(mse: float, pcc: float) -> Bounds:
     ------
     ValueError
         A negative MSE, or a PCC outside of [0, 1): with r <= 0, zero is never worse.
+
+    Examples
+    --------
+    Subject 1 of Table 1: at most 5 % better than predicting zero.
+
+    >>> found = bounds(mse=0.178, pcc=0.228)
+    >>> print(f"gain {found.gain:.3f}, zero's MSE at most {found.target_variance:.3f}")
+    gain 0.052, zero's MSE at most 0.188
     """
     if not (mse >= 0 and 0 <= pcc < 1):
         raise ValueError(f"MSE {mse} and PCC {pcc}: wanted MSE >= 0 and 0 <= PCC < 1")
@@ -319,7 +303,13 @@ def bounds(mse: float, pcc: float) -> Bounds:
 
 
 def mean_bounds(kind: str) -> Bounds:
-    """`bounds` of each subject of Table 1 ("eeg") or 4 ("meg"), averaged over subjects."""
+    """`bounds` of each subject of Table 1 ("eeg") or 4 ("meg"), averaged over subjects.
+
+    Examples
+    --------
+    >>> [round(100 * mean_bounds(kind).gain, 1) for kind in ("eeg", "meg")]  # per cent
+    [3.6, 1.7]
+    """
     values = {"eeg": PAPER_EEG, "meg": PAPER_MEG}[_kind(kind)]
     each = [bounds(mse, pcc) for mse, pcc in values.values()]
     return Bounds(*(float(column) for column in np.mean(each, axis=0)))

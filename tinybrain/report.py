@@ -30,27 +30,27 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from . import baselines, ceilings, metrics, realism, scores
+from . import baselines, ceilings, metrics, scores
+from . import report_sections as sections
 from . import verdict as verdicts
 from .attention import cross_attention_maps
 from .ceiling_rows import Components, ceiling_rows, components
 from .checkpoint import config_to_dict
 from .denoiser import seeded
 from .files import write_text
-from .identification import encoding_features, identify
-from .image_effect import image_effect, image_gap, pair_scores
 from .paper import PAPER_EEG, PAPER_MEG
 from .parallel import Ranks
 from .pipeline import ImageToBrain
-from .report_figures import realism_curves
+from .recorded import Recorded
 from .report_page import table, to_markdown
 
 __all__ = ["Evaluation", "attention_to_words", "evaluate", "judge", "plain", "table",
            "to_markdown", "verdict", "write"]
 
 # Within subject: by kind and shape the table's number, and the table.
-PAPER = {("eeg", (63, 250)): (1, PAPER_EEG), ("meg", (271, 200)): (4, PAPER_MEG)}
-FEATURES = 300  # for identification, as in the code of Gifford et al. 2022
+PAPER: dict[tuple[str, tuple[int, ...]], tuple[int, dict[int, tuple[float, float]]]] = {
+    ("eeg", (63, 250)): (1, PAPER_EEG), ("meg", (271, 200)): (4, PAPER_MEG),
+}  # fmt: skip
 ONE, CONDITIONAL, TRUTH = "one sample", "conditional mean", "truth (best possible)"
 
 
@@ -63,9 +63,9 @@ class Evaluation(NamedTuple):
 
 
 def evaluate(
-    model: ImageToBrain, train, context_train: torch.Tensor, test, context_test: torch.Tensor, *,
-    trials: int = 10, truth: np.ndarray | None = None, subject: int | None = None, seed: int = 0,
-    here: Ranks = Ranks(), progress: bool = False,
+    model: ImageToBrain, train: Recorded, context_train: torch.Tensor, test: Recorded,
+    context_test: torch.Tensor, *, trials: int = 10, truth: np.ndarray | None = None,
+    subject: int | None = None, seed: int = 0, here: Ranks = Ranks(), progress: bool = False,
 ) -> Evaluation:
     """Score a model on a test recording, beside its baselines.
 
@@ -113,7 +113,7 @@ def evaluate(
 
 
 def judge(
-    samples: np.ndarray, mean: np.ndarray | None, train, test, *,
+    samples: np.ndarray, mean: np.ndarray | None, train: Recorded, test: Recorded, *,
     ridge: np.ndarray | None = None, left_out: np.ndarray | None = None,
     others: Mapping[str, np.ndarray] | None = None, truth: np.ndarray | None = None,
     subject: int | None = None, seed: int = 0,
@@ -124,8 +124,8 @@ def judge(
     ----------
     samples : (n, k, h, w) of the test images
     mean : (n, h, w), the conditional mean; None where there is none
-    train : recording with `signals` (n_train, h, w), `repeats`, `sensors`, `times`, `kind`, `unit`
-    test : recording with `signals` (n, r, h, w), single repetitions, and `repeats`
+    train : recording with `signals` (n_train, h, w)
+    test : recording with `signals` (n, r, h, w), single repetitions; their mean is the target
     ridge : (n, h, w), ridge's prediction of the test images
     left_out : (n_train, h, w), that of each training image by a fit without it. They choose the
         features of identification and the patterns of realism; without them there is neither.
@@ -142,19 +142,34 @@ def judge(
     ------
     ValueError
         If shapes do not match or a signal is not finite (`metrics`).
+
+    Examples
+    --------
+    Samples that are as good as they could be, of 8 images, beside the recording of them:
+
+    >>> from tinybrain.recorded import OwnRecording
+    >>> rng, axes = np.random.default_rng(0), (("O1", "Oz"), np.arange(6) / 100)
+    >>> response = 2 * rng.normal(size=(8, 2, 6))
+    >>> train = OwnRecording(rng.normal(size=(20, 2, 6)), map(str, range(20)), *axes)
+    >>> test = OwnRecording(response[:, None] + rng.normal(size=(8, 4, 2, 6)), "abcdefgh", *axes)
+    >>> samples = response[:, None] + rng.normal(size=(8, 3, 2, 6))
+    >>> found = judge(samples, mean=response, train=train, test=test)
+    >>> for row in found["rows"][-2:]:
+    ...     print(f"{row['name']}: MSE {row['mse']:.2f}, PCC image {row['image']:.2f}")
+    conditional mean: MSE 0.22, PCC image 0.96
+    noise ceiling: MSE 0.25, PCC image 0.95
     """
     target = test.signals.mean(axis=1, dtype=np.float64)                       # (n, h, w)
     k, guesses = samples.shape[1], _guesses(samples, mean, train, ridge, others, truth)
     sampled = f"mean of {k} samples" if k > 1 else ONE
     best = sampled if mean is None else CONDITIONAL
-    sums = {name: None if guess is None else scores.sums(guess, target)
-            for name, guess in guesses.items()}
-    errors = {name: own.error for name, own in sums.items() if own}
-    rows = [scores.row(name, own, errors, seed) for name, own in sums.items()]
-    found = {"rows": rows, "ceiling": None, "sample_ceiling": None}
+    known = {name: guess for name, guess in guesses.items() if guess is not None}
+    sums = {name: scores.sums(guess, target) for name, guess in known.items()}
+    errors = {name: own.error for name, own in sums.items()}
+    rows = [scores.row(name, sums.get(name), errors, seed) for name in guesses]
+    found: dict[str, Any] = {"rows": rows, "ceiling": None, "sample_ceiling": None}
     single, level = None, None
-    picked = dict.fromkeys(name for name in (best, "ridge") if name in errors)
-    maps = {name: metrics.pcc_map(guesses[name], target) for name in picked}
+    maps = {name: metrics.pcc_map(known[name], target) for name in (best, "ridge") if name in known}
     if test.signals.shape[1] > 1:
         noise, r = ceilings.noise_per_image(test.signals), test.signals.shape[1]
         single, level = noise * (1 / train.repeats + 1 / r), noise / r
@@ -162,23 +177,28 @@ def judge(
         maps["noise ceiling"] = parts.map()
         _add_ceilings(found, test.signals, parts, train.repeats, k, errors, seed)
     found["rows"] += _paper_row(train.kind, target.shape[1:], subject)
-    shown = {name: guesses[name] for name in ("mean ERP", "ridge", sampled, CONDITIONAL)
-             if guesses.get(name) is not None}
+    shown = {name: known[name] for name in ("mean ERP", "ridge", sampled, CONDITIONAL)
+             if name in known}
     found["curves"] = scores.curves(maps) | {"times": list(train.times)}
-    found["identification"] = _identification(shown, target, train, left_out, seed)
-    found["realism"] = _realism(samples, train, test.signals, left_out, seed)
-    found["image_effect"] = _image_effect(
-        {name: guesses[name] for name in (best, sampled)}, target, seed)
+    found["identification"] = sections.identification(shown, target, train, left_out, seed)
+    found["realism"] = sections.likeness(samples, train, test.signals, left_out, seed)
+    found["image_effect"] = sections.image_effects(
+        {name: known[name] for name in (best, sampled)}, target, seed)
     found["verdict"] = verdicts.facts(errors, best, single, level, found["realism"],
                                       found["image_effect"], seed)
     return found | _about(samples, train, test, seed)
 
 
-def _guesses(samples, mean, train, ridge, others, truth) -> dict[str, np.ndarray | None]:
+def _guesses(
+    samples: np.ndarray, mean: np.ndarray | None, train: Recorded, ridge: np.ndarray | None,
+    others: Mapping[str, np.ndarray] | None, truth: np.ndarray | None,
+) -> dict[str, np.ndarray | None]:
     """Predictions (n, h, w) by the name of their row, in the table's order."""
     n, k, *shape = samples.shape
     erp = baselines.mean_erp(torch.from_numpy(train.signals)).numpy()          # (h, w)
-    found = {"zero": np.zeros((n, *shape)), "mean ERP": np.broadcast_to(erp, (n, *shape))}
+    found: dict[str, np.ndarray | None] = {
+        "zero": np.zeros((n, *shape)), "mean ERP": np.broadcast_to(erp, (n, *shape)),
+    }
     found |= {} if ridge is None else {"ridge": ridge}
     found |= dict(others or {}) | {ONE: samples[:, 0]}
     found |= {f"mean of {k} samples": samples.mean(axis=1)} if k > 1 else {}
@@ -210,72 +230,7 @@ def _paper_row(kind: str, shape: tuple[int, ...], subject: int | None) -> list[d
     return [{"name": name, "mse": mse, "pattern": pcc, "intervals": {}}]
 
 
-def _identification(
-    guesses: Mapping[str, np.ndarray], target: np.ndarray, train, left_out: np.ndarray | None,
-    seed: int,
-) -> dict[str, Any]:
-    """Which image was it? By each prediction; or the reason why it was not asked."""
-    if left_out is None:
-        return {"reason": "no predictions of training images were given to choose features by"}
-    try:
-        count = min(FEATURES, target[0].size)
-        features = encoding_features(left_out, train.signals, count)
-        found = {name: identify(target, guess, features, seed=seed)
-                 for name, guess in guesses.items()}
-    except ValueError as error:
-        return {"reason": str(error)}
-    n, by = len(target), {}
-    for name, each in found.items():
-        by[name] = {score: scores.interval(getattr(each, score))
-                    for score in ("top1", "top5", "median_rank", "pairwise")}
-        by[name]["growth"] = {str(size): scores.interval(top) for size, top in each.growth.items()}
-    chance = {"top1": 1 / n, "top5": min(1, 5 / n), "median_rank": (n + 1) / 2, "pairwise": 0.5}
-    return {"by": by, "chance": chance, "candidates": n, "features": len(features), "seed": seed}
-
-
-def _realism(
-    samples: np.ndarray, train, repeats: np.ndarray, left_out: np.ndarray | None, seed: int
-) -> dict[str, Any]:
-    """Samples against recorded signals of as many repetitions; or why they were not compared."""
-    (n, r), points = repeats.shape[:2], repeats.shape[3]
-    if r < 2 * train.repeats:
-        return {"reason": f"training targets average {train.repeats}, so {2 * train.repeats} test "
-                          f"repetitions are the least that two sets can be made of; there are {r}"}
-    if n < 2 or points < 4:
-        return {"reason": f"{n} images of {points} time points, wanted 2 of 4 or more"}
-    times = np.asarray(train.times, dtype=float)
-    try:
-        patterns = None if left_out is None else realism.encoding_patterns(left_out, seed=seed)
-    except ValueError:  # linear encoding found nothing
-        patterns = None
-    found = realism.evaluate(
-        samples, realism.single_targets(repeats, train.repeats, seed=seed),
-        rate=(len(times) - 1) / (times[-1] - times[0]), patterns=patterns, seed=seed,
-    )
-    some = found.comparisons["variance"]
-    return {"measures": found.numbers(), "curves": realism_curves(found), "images": some.images,
-            "trials": some.trials, "averaged": train.repeats, "seed": seed}
-
-
-def _image_effect(
-    guesses: Mapping[str, np.ndarray], target: np.ndarray, seed: int
-) -> dict[str, Any]:
-    """The permutation test of PCC image, of each prediction."""
-    if len(target) < 2:
-        return {"reason": "one image cannot be shuffled"}
-    found = {}
-    for name, guess in guesses.items():
-        effect = image_effect(guess, target, "image", seed=seed)
-        gap = image_gap(pair_scores(guess, target, "image"), seed=seed)
-        found[name] = {
-            "score": "image", "value": effect.value, "shuffled": scores.interval(effect.shuffled),
-            "p": effect.p_value, "gap": scores.interval(gap),
-            "permutations": effect.permutations, "seed": seed,
-        }  # fmt: skip
-    return found
-
-
-def _about(samples: np.ndarray, train, test, seed: int) -> dict[str, Any]:
+def _about(samples: np.ndarray, train: Recorded, test: Recorded, seed: int) -> dict[str, Any]:
     """What was judged, and with what."""
     ratio = metrics.variance_per_sensor(samples) / metrics.variance_per_sensor(train.signals)
     return {
@@ -319,7 +274,11 @@ def write(report: dict[str, Any], folder: str | Path, figures: dict[str, str]) -
 
 
 def plain(value: Any) -> Any:
-    """As JSON and a checkpoint can hold it: no numpy numbers, None for one that does not exist."""
+    """As JSON and a checkpoint can hold it: no numpy numbers, None for one that does not exist.
+
+    >>> plain({"mse": np.float64(0.5), "p": float("nan"), "shape": (63, 250)})
+    {'mse': 0.5, 'p': None, 'shape': [63, 250]}
+    """
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

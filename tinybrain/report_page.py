@@ -36,6 +36,15 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = COLUMNS, *
     rows : of `scores.row`
     columns : keys of `HEADINGS`
     intervals : with [low, high] after each value
+
+    Examples
+    --------
+    >>> rows = [{"name": "zero", "mse": 0.2}, {"name": "ridge", "mse": 0.1, "image": 0.3}]
+    >>> print(table(rows, ("mse", "image")))
+    |       |    MSE | PCC image |
+    | ----- | -----: | --------: |
+    | zero  | 0.2000 |         – |
+    | ridge | 0.1000 |     0.300 |
     """
     cells = [["", *(HEADINGS[column] for column in columns)]]
     for row in rows:
@@ -45,7 +54,11 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = COLUMNS, *
 
 
 def cell(value: float | None, bounds: Sequence[float] | None = None, form: str = ".3f") -> str:
-    """A value, and its interval if it has one; a dash if it does not exist."""
+    """A value, and its interval if it has one; a dash if it does not exist.
+
+    >>> cell(0.217, (0.205, 0.23)), cell(math.nan)
+    ('0.217 [0.205, 0.230]', '–')
+    """
     if value is None or not math.isfinite(value):
         return "–"
     text = format(value, form)
@@ -81,8 +94,8 @@ def _form(column: str) -> str:
 
 def _triple(found: Sequence[float | None], form: str = ".3f") -> str:
     """A cell of [value, low, high]."""
-    value, *bounds = found
-    return cell(value, None if None in bounds else bounds, form)
+    value, low, high = found
+    return cell(value, None if low is None or high is None else (low, high), form)
 
 
 def _explained(report: Mapping[str, Any]) -> list[str]:

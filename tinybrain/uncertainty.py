@@ -13,7 +13,7 @@ A number that is no function of means over images, or of too many, has the jackk
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -24,7 +24,7 @@ KEEP = 4_000_000  # counts of a bootstrap that are kept, for the next one draws 
 
 
 class Interval(NamedTuple):
-    """A number and the bounds of its interval."""
+    """A number and the bounds of its interval, nan where there are none."""
 
     value: float
     low: float
@@ -42,12 +42,32 @@ def bootstrap(
     values : (n, m), m numbers of each of n images, such as the squared errors of m models
     statistic : of the means over images (..., m) to numbers (...,); by default m is 1 and it is
         the mean itself
-    draws, level, seed
+    draws : how often the images are drawn again
+    level : share of the draws that the interval holds
+    seed : of the draws
+
+    Returns
+    -------
+    Interval
+        The statistic of the images as they are, and the draws' quantiles.
 
     Raises
     ------
     ValueError
         Fewer than two images, or values that are not finite.
+
+    Examples
+    --------
+    Squared errors of 200 images; then R^2 against a model that errs twice as much on each, which
+    leaves no doubt:
+
+    >>> rng = np.random.default_rng(0)
+    >>> errors = rng.chisquare(1, size=200)
+    >>> print("{:.2f}, 95 % interval {:.2f} to {:.2f}".format(*bootstrap(errors)))
+    1.10, 95 % interval 0.92 to 1.30
+    >>> both = np.stack([errors, 2 * errors], axis=1)                           # (n, 2)
+    >>> print(bootstrap(both, lambda means: 1 - means[..., 0] / means[..., 1]))
+    Interval(value=0.5, low=0.5, high=0.5)
     """
     values = np.asarray(values, np.float64)
     values = values[:, None] if values.ndim == 1 else values
@@ -70,15 +90,35 @@ def gap_closed(
     Parameters
     ----------
     model, reference, best : (n,) squared error of each image, of the same images
+    draws, seed : as `bootstrap`
+
+    Returns
+    -------
+    Interval
+        1 where the model errs no more than the best, 0 where it errs as the reference does.
+
+    Raises
+    ------
+    ValueError
+        As `bootstrap`.
+
+    Examples
+    --------
+    >>> erp, ridge, ceiling = np.array([[4.0, 6.0, 5.0], [2.0, 3.0, 4.0], [1.0, 1.0, 1.0]])
+    >>> gap_closed(ridge, erp, ceiling).value
+    0.5
     """
     def share(means: np.ndarray) -> np.ndarray:
         mine, theirs, least = np.moveaxis(means, -1, 0)
-        return (theirs - mine) / (theirs - least)
+        closed: np.ndarray = (theirs - mine) / (theirs - least)
+        return closed
 
     return bootstrap(np.stack([model, reference, best], axis=1), share, draws=draws, seed=seed)
 
 
-def jackknife(value: float, without: np.ndarray, *, level: float = 0.95) -> Interval:
+def jackknife(
+    value: float, without: Sequence[float] | np.ndarray, *, level: float = 0.95
+) -> Interval:
     """Interval of any number from its values without each block of images (Tukey 1958).
 
     Blocks are of one size, or nearly. The interval is symmetric, and not cut where the number
@@ -88,11 +128,21 @@ def jackknife(value: float, without: np.ndarray, *, level: float = 0.95) -> Inte
     ----------
     value : with all images
     without : (B,), without each block
-    level
+    level : of confidence
 
     Returns
     -------
-    Interval, its bounds nan where there are fewer than two blocks or a value is not finite.
+    Interval
+        Its bounds are nan where there are fewer than two blocks or a value is not finite.
+
+    Examples
+    --------
+    Of a mean, with each image a block, it is Student's interval:
+
+    >>> x = np.array([1.0, 2.0, 3.0, 4.0])
+    >>> found = jackknife(x.mean(), (x.sum() - x) / 3)
+    >>> round(found.low, 3), round(found.high, 3)
+    (0.446, 4.554)
     """
     from scipy.special import stdtrit
 

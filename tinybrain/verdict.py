@@ -19,11 +19,11 @@ from typing import Any
 
 import numpy as np
 
-from .scores import explained, interval, mean
+from .scores import Triple, explained, interval, mean
 from .uncertainty import gap_closed
 
 LEVEL = 0.05
-ANSWERS = {1: "yes", 0: "undecided", -1: "no"}
+ANSWERS = {1: "yes", 0: "undecided", -1: "no"}  # by the side of 0 where the interval lies
 
 
 def facts(
@@ -46,6 +46,17 @@ def facts(
     -------
     prediction, mse, above_mean_erp, above_ridge, ceiling (its MSE), share_of_ceiling, one_sample,
     realism, image_effect; None for what cannot be told.
+
+    Examples
+    --------
+    >>> erp, own, ceiling = np.random.default_rng(0).normal([[4], [2], [1]], 0.1, size=(3, 50))
+    >>> errors = {"mean ERP": erp, "conditional mean": own, "one sample": own + 1}
+    >>> none = {"reason": "there was no time"}
+    >>> print(words(facts(errors, "conditional mean", None, ceiling, none, none)))
+    Conditional mean: MSE 2.0033 (1.9759 to 2.0312), better than the mean ERP (50.1 % less, 95 %
+    interval 49.3 to 50.8 %); ridge was not fitted. It is 67 % of the way from the mean ERP to the
+    noise ceiling (66 to 68 %). Realism of samples was not tested: there was no time. Whether the
+    image matters was not tested: there was no time.
     """
     own = errors[best]
     return {
@@ -69,11 +80,18 @@ def above(own: np.ndarray, reference: np.ndarray, seed: int = 0) -> dict[str, An
     answer : "yes", "no", "undecided"; None where there is one image
     gain : [value, low, high], the MSE taken off, unit^2
     share : the same as a share of the reference's MSE, which is R^2 against it; or None
+
+    Examples
+    --------
+    >>> ridge = np.random.default_rng(0).chisquare(1, size=200)
+    >>> found = above(0.9 * ridge, ridge)
+    >>> print(found["answer"], "{:.2f}, {:.2f} to {:.2f}".format(*found["gain"]))
+    yes 0.11, 0.09 to 0.13
     """
     gain = interval(mean(reference - own, seed))
     share = interval(explained(own, reference, seed))
-    share = None if share[1] is None else share
-    return {"answer": ANSWERS.get(_side(gain)), "gain": gain, "share": share}
+    return {"answer": _answer(ANSWERS, gain), "gain": gain,
+            "share": None if share[1] is None else share}
 
 
 def beyond_chance(realism: Mapping[str, Any]) -> dict[str, Any]:
@@ -87,6 +105,14 @@ def beyond_chance(realism: Mapping[str, Any]) -> dict[str, Any]:
     -------
     answer : "told apart", "not told apart"; None without measures, then with a reason
     measures : by name unit, generated, chance, p, and "beyond"
+
+    Examples
+    --------
+    Of two measures, the lesser p must be below 0.05 / 2:
+
+    >>> found = beyond_chance({"measures": {"variance": {"p": 0.04}, "spectrum": {"p": 0.03}}})
+    >>> found["answer"]
+    'not told apart'
     """
     if "measures" not in realism:
         return {"answer": None, "reason": realism["reason"], "measures": {}}
@@ -104,15 +130,21 @@ def beyond_chance(realism: Mapping[str, Any]) -> dict[str, Any]:
     return {"answer": "told apart" if told else "not told apart", "measures": measures}
 
 
-def _side(found: list[float | None]) -> int | None:
+def _side(found: Triple) -> int | None:
     """1 above 0, -1 below, 0 if 0 is inside; None without bounds."""
     _, low, high = found
-    return None if low is None else int(low > 0) - int(high < 0)
+    return None if low is None or high is None else int(low > 0) - int(high < 0)
+
+
+def _answer(answers: Mapping[int, str], found: Triple) -> str | None:
+    """The answer by the side of 0 where an interval lies; None without bounds."""
+    side = _side(found)
+    return None if side is None else answers[side]
 
 
 def _share(
     own: np.ndarray, erp: np.ndarray, ceiling: np.ndarray | None, seed: int
-) -> list[float | None] | None:
+) -> Triple | None:
     """None where the mean ERP is not clearly above the ceiling: a share of nothing."""
     if ceiling is None or _side(interval(mean(erp - ceiling, seed))) != 1:
         return None
@@ -123,7 +155,7 @@ def _one_sample(error: np.ndarray, best: np.ndarray | None, seed: int) -> dict[s
     if best is None:
         return None
     excess = interval(mean(error - best, seed))
-    answer = {0: "reached", 1: "above", -1: "below"}.get(_side(excess))
+    answer = _answer({0: "reached", 1: "above", -1: "below"}, excess)
     return {"answer": answer, "mse": interval(mean(error, seed)),
             "best": interval(mean(best, seed)), "excess": excess}
 
@@ -229,6 +261,6 @@ def _of_effect(effect: Mapping[str, Any]) -> str:
     return text[0].upper() + text[1:]
 
 
-def _with(found: list[float | None], form: str) -> str:
+def _with(found: Triple, form: str) -> str:
     value, low, high = found
     return f"{value:{form}}" + ("" if low is None else f" ({low:{form}} to {high:{form}})")

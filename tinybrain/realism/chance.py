@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..uncertainty import Interval
+from ..uncertainty import Interval, jackknife
 from .inputs import four_axes
 from .measures import Measure
 
@@ -107,6 +107,13 @@ def split(
     ValueError
         Shapes do not match, less than 2 images or recorded trials, more `trials` than there are,
         NaN or infinity.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> parts = split(rng.normal(size=(30, 10, 3, 40)), rng.normal(size=(30, 8, 3, 40)))
+    >>> parts.shape  # eight recorded trials are two sets of four
+    (30, 4, 3, 40)
     """
     generated, recorded = four_axes("generated", generated), four_axes("recorded", recorded)
     (n, most, *place), (others, r, *there) = generated.shape, recorded.shape
@@ -153,6 +160,19 @@ def compare(
     ------
     ValueError
         As `split`.
+
+    Examples
+    --------
+    Samples with twice the variance, which is 3 dB, give or take what chance gives:
+
+    >>> from tinybrain.realism import Variance
+    >>> rng = np.random.default_rng(0)
+    >>> recorded = rng.normal(size=(30, 8, 3, 40))
+    >>> generated = np.sqrt(2) * rng.normal(size=(30, 4, 3, 40))
+    >>> found = compare(generated, recorded, Variance())
+    >>> print(f"{found.distance.value:.1f} {found.unit}, by chance {found.chance.value:.1f}, "
+    ...       f"p = {found.p}")
+    3.2 dB, by chance 0.2, p = 0.005
     """
     return compare_split(split(generated, recorded, trials=trials, seed=seed), measure,
                          swaps=swaps, seed=seed)
@@ -161,7 +181,13 @@ def compare(
 def compare_split(
     parts: Split, measure: Measure, *, swaps: int = 199, seed: int = 0
 ) -> Comparison:
-    """`compare` with three sets already drawn, so that several measures see the same ones."""
+    """`compare` with three sets already drawn, so that several measures see the same ones.
+
+    Parameters
+    ----------
+    parts : from `split`
+    measure, swaps, seed : as `compare`
+    """
     sums, images = _block_sums(parts, measure)         # (3, blocks, moments ...), (blocks,)
 
     def profiles(kept: np.ndarray) -> list[np.ndarray]:
@@ -176,7 +202,9 @@ def compare_split(
     found = distances(generated, recorded, again)
     without = [distances(*profiles(everything & (np.arange(len(images)) != block)))
                for block in range(len(images))]
-    distance, chance = (jackknife(*each) for each in zip(found, np.transpose(without), strict=True))
+    distance, chance = (
+        distance_interval(*each) for each in zip(found, np.transpose(without), strict=True)
+    )
     difference = measure.against(recorded)
     swapped = _swapped(sums / images.sum(), measure, swaps, seed)
     n, k, _, w = parts.shape
@@ -186,14 +214,10 @@ def compare_split(
     )  # fmt: skip
 
 
-def jackknife(value: float, without: np.ndarray) -> Interval:
-    """95 % interval of a distance from its values without each block (blocks,); not below 0."""
-    from scipy.special import stdtrit
-
-    m = len(without)
-    error = np.sqrt((m - 1) / m * np.square(without - without.mean()).sum())
-    reach = stdtrit(m - 1, 0.975) * error
-    return Interval(float(value), float(max(value - reach, 0)), float(value + reach))
+def distance_interval(distance: float, without: np.ndarray) -> Interval:
+    """The jackknife's, from the distances without each block (blocks,); not below 0."""
+    found = jackknife(distance, without)
+    return found._replace(low=max(found.low, 0.0))
 
 
 def _block_sums(parts: Split, measure: Measure) -> tuple[np.ndarray, np.ndarray]:
@@ -204,11 +228,12 @@ def _block_sums(parts: Split, measure: Measure) -> tuple[np.ndarray, np.ndarray]
     block = np.arange(n) * blocks // n                                         # (n,)
     sums = []
     for which in SETS:
-        total = None
-        for i, y in enumerate(parts.images(which)):
+        total: np.ndarray | None = None
+        for at, y in zip(block, parts.images(which), strict=True):
             moments = measure.moments(y)
             total = np.zeros((blocks, *moments.shape)) if total is None else total
-            total[block[i]] += moments
+            total[at] += moments
+        assert total is not None  # `split` sees to it that there are images
         sums.append(total)
     return np.stack(sums), np.bincount(block)
 

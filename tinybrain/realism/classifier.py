@@ -70,6 +70,17 @@ def two_sample(
     ------
     ValueError
         Shapes differ or are not (n, k, d), or less than 2 images.
+
+    Examples
+    --------
+    One of two features is off by one standard deviation:
+
+    >>> rng = np.random.default_rng(0)
+    >>> generated, recorded = rng.normal(size=(2, 50, 4, 2))
+    >>> found = two_sample(generated + [1, 0], recorded)
+    >>> print(f"right in {found.accuracy.value:.0%}, p = {found.p}, weights "
+    ...       "{:.1f} and {:.1f}".format(*found.weights))
+    right in 65%, p = 0.0001, weights 0.9 and 0.0
     """
     if first.shape != second.shape or first.ndim != 3 or len(first) < 2:
         raise ValueError(f"features {first.shape} and {second.shape}: wanted (images, signals, "
@@ -112,6 +123,13 @@ def logistic(
     Returns
     -------
     w (d,), c
+
+    Examples
+    --------
+    >>> x = np.array([[-2.0], [-1.0], [1.0], [2.0]])
+    >>> w, c = logistic(x, np.array([0, 0, 1, 1]), penalty=1.0)
+    >>> print(f"w = {w[0]:.2f}, c = {abs(c):.2f}")
+    w = 1.01, c = 0.00
     """
     x, y = np.column_stack([x, np.ones(len(x))]), y.astype(np.float64)
     ridge = np.full(x.shape[1], penalty)
@@ -151,6 +169,15 @@ def trial_features(
     -------
     features : by set, (n, k, d) float64
     names : (d,) which of the four each is
+
+    Examples
+    --------
+    >>> from tinybrain.realism import split
+    >>> rng = np.random.default_rng(0)
+    >>> parts = split(rng.normal(size=(5, 4, 3, 40)), rng.normal(size=(5, 8, 3, 40)))
+    >>> features, names = trial_features(parts, Spectrum(rate=100))
+    >>> features["generated"].shape, {name: names.count(name) for name in names}
+    ((5, 4, 26), {'sensor variance': 3, 'component variance': 3, 'spectrum': 20})
     """
     axes = _components(parts)                                                  # (h, c)
     frechet = None if patterns is None else Frechet(patterns)
@@ -163,7 +190,7 @@ def trial_features(
         }
         return found if frechet is None else {**found, "patterns": frechet.of_trials(y)}
 
-    features = {which: [] for which in SETS}
+    features: dict[str, list[np.ndarray]] = {which: [] for which in SETS}
     for which in SETS:
         for y in parts.images(which):
             found = of_trials(y)
@@ -177,8 +204,10 @@ def _components(parts: Split) -> np.ndarray:
     measure = Covariance()
     moments = np.mean([np.mean([measure.moments(y) for y in parts.images(which)], axis=0)
                        for which in SETS], axis=0)
-    return np.linalg.eigh(measure.profile(moments))[1][:, ::-1][:, :COMPONENTS]
+    axes = np.linalg.eigh(measure.profile(moments)).eigenvectors              # ascending
+    return axes[:, ::-1][:, :COMPONENTS]
 
 
 def _log(power: np.ndarray) -> np.ndarray:
-    return np.log(np.maximum(power, TINY))
+    log: np.ndarray = np.log(np.maximum(power, TINY))
+    return log

@@ -8,9 +8,10 @@ have more noise, the mean of all has none.
 from __future__ import annotations
 
 import numpy as np
-import torch
 from einops import rearrange
 from numpy.typing import ArrayLike
+
+from ..metrics import as_numpy
 
 FLAT = 1e-12  # of the greatest variance of predictions: below, a component is rounding
 
@@ -32,6 +33,12 @@ def single_targets(repeats: ArrayLike, average: int, *, seed: int = 0) -> np.nda
     ------
     ValueError
         Not (n, r, h, w), or `average` is not between 1 and r.
+
+    Examples
+    --------
+    >>> repeats = np.random.default_rng(0).normal(size=(5, 80, 3, 10))       # as of THINGS-EEG2
+    >>> single_targets(repeats, average=4).shape
+    (5, 20, 3, 10)
     """
     repeats = four_axes("repeats", repeats)
     n, r, h, w = repeats.shape
@@ -66,8 +73,17 @@ def encoding_patterns(
     ------
     ValueError
         Not (n, h, w), or the predictions do not differ: linear encoding found nothing.
+
+    Examples
+    --------
+    Predictions that are made of two patterns have no third:
+
+    >>> rng = np.random.default_rng(0)
+    >>> predicted = np.einsum("nm,mhw->nhw", rng.normal(size=(50, 2)), rng.normal(size=(2, 3, 10)))
+    >>> encoding_patterns(predicted).shape
+    (2, 3, 10)
     """
-    predicted = _array(predicted)
+    predicted = as_numpy(predicted)
     if predicted.ndim != 3 or not predicted.size:
         raise ValueError(f"predictions of shape {predicted.shape}: wanted (images, sensors, time "
                          "points), none empty")
@@ -87,15 +103,8 @@ def encoding_patterns(
 
 def four_axes(name: str, signals: ArrayLike) -> np.ndarray:
     """The signals as an array (n, k, h, w), not copied; ValueError if they are none."""
-    signals = _array(signals)
+    signals = as_numpy(signals)
     if signals.ndim != 4 or not signals.size:
         raise ValueError(f"{name} of shape {signals.shape}: wanted (images, trials, sensors, time "
                          "points), none empty")
     return signals
-
-
-def _array(values: ArrayLike) -> np.ndarray:
-    if isinstance(values, torch.Tensor):
-        values = values.detach().cpu()
-        values = values.numpy() if values.dtype != torch.bfloat16 else values.float().numpy()
-    return np.asarray(values)

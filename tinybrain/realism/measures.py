@@ -28,6 +28,7 @@ spectrum, nor the covariance less its mean level. Autocorrelation sees what the 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -40,17 +41,24 @@ RANK = 1e-8  # of the largest eigenvalue: below, the reference has no variance i
 Difference = Callable[[np.ndarray], np.ndarray]  # of a profile to the reference's
 
 
-class Measure:
-    """What the measures share; each has `moments`, `profile` and `against` of its own.
-
-    moments(y (k, h, w) float64) : means over trials, of any shape. Averaged over images too they
-        are all that a profile needs.
-    profile(moments) : what one draws.
-    against(reference profile) : a function from a profile to its difference, nan where undefined.
-    """
+class Measure(ABC):
+    """What the measures share; each has `moments`, `profile` and `against` of its own."""
 
     name: str
     unit: str
+
+    @abstractmethod
+    def moments(self, y: np.ndarray) -> np.ndarray:
+        """Means over the trials of y (k, h, w) float64, of any shape. Averaged over images too they
+        are all that a profile needs."""
+
+    @abstractmethod
+    def profile(self, moments: np.ndarray) -> np.ndarray:
+        """What one draws."""
+
+    @abstractmethod
+    def against(self, reference: np.ndarray) -> Difference:
+        """A function from a profile to its difference from the reference's, nan where undefined."""
 
     def size(self, difference: np.ndarray) -> float:
         """The distance: the root mean square of the difference."""
@@ -62,7 +70,18 @@ class Measure:
 
 
 class Variance(Measure):
-    """Variance of each sensor, (h,) unit^2; as `metrics.variance_per_sensor`."""
+    """Variance of each sensor, (h,) unit^2; as `metrics.variance_per_sensor`.
+
+    Examples
+    --------
+    The profile of recorded signals, of samples, and how far they are apart:
+
+    >>> y = np.random.default_rng(0).normal(size=(100, 3, 40))                 # (k, h, w)
+    >>> measure = Variance()
+    >>> recorded, generated = (measure.profile(measure.moments(x)) for x in (y, 10 * y))
+    >>> measure.against(recorded)(generated)                                   # (h,), dB
+    array([20., 20., 20.])
+    """
 
     name, unit = "variance", "dB"
 
@@ -72,7 +91,9 @@ class Variance(Measure):
 
     def profile(self, moments: np.ndarray) -> np.ndarray:
         """Averaged moments (2, h) -> (h,)."""
-        return moments[1] - moments[0] ** 2
+        mean, square = moments
+        variance: np.ndarray = square - mean**2
+        return variance
 
     def against(self, reference: np.ndarray) -> Difference:
         """Profile -> difference (h,), dB, nan where the reference is constant."""
@@ -90,6 +111,14 @@ class Spectrum(Measure):
     rate : Hz
     band : least and greatest frequency that count, Hz; by default all but the constant. A filtered
         recording has nothing to compare beyond its cut-off.
+
+    Examples
+    --------
+    >>> measure, t = Spectrum(rate=100), np.arange(100) / 100                  # 1 s
+    >>> alpha = np.sin(2 * np.pi * 10 * t)[None, None]                         # (1, 1, 100)
+    >>> power = measure.profile(measure.moments(alpha))
+    >>> print(power.shape, measure.axis(points=100)[power[0].argmax()], "Hz")
+    (1, 50) 10.0 Hz
     """
 
     rate: float
@@ -98,7 +127,8 @@ class Spectrum(Measure):
 
     def moments(self, y: np.ndarray) -> np.ndarray:
         """y (k, h, w) -> (h, f)."""
-        return self.of_trials(y).mean(axis=0)
+        mean: np.ndarray = self.of_trials(y).mean(axis=0)
+        return mean
 
     def of_trials(self, y: np.ndarray) -> np.ndarray:
         """Periodograms (..., f) of signals (..., w), as scipy.signal.welch(y, rate, nperseg=w)."""
@@ -107,9 +137,11 @@ class Spectrum(Measure):
         waves = np.fft.rfft(window * (y - y.mean(axis=-1, keepdims=True)))
         power = (waves.real**2 + waves.imag**2) / (self.rate * np.square(window).sum())
         power[..., 1 : (w + 1) // 2] *= 2  # with its negative frequency; rate / 2 has none
-        return power[..., self._counts(w)]
+        counted: np.ndarray = power[..., self._counts(w)]
+        return counted
 
     def profile(self, moments: np.ndarray) -> np.ndarray:
+        """(h, f), as it is."""
         return moments
 
     def against(self, reference: np.ndarray) -> Difference:
@@ -118,11 +150,13 @@ class Spectrum(Measure):
         return lambda profile: decibels(_share(profile), theirs)
 
     def axis(self, points: int) -> np.ndarray:
-        return np.fft.rfftfreq(points, 1 / self.rate)[self._counts(points)]
+        """Frequencies (f,) in Hz of signals with w points."""
+        counted: np.ndarray = np.fft.rfftfreq(points, 1 / self.rate)[self._counts(points)]
+        return counted
 
     def _counts(self, points: int) -> np.ndarray:
         frequencies, (low, high) = np.fft.rfftfreq(points, 1 / self.rate), self.band
-        counts = (frequencies > 0) & (frequencies >= low) & (frequencies <= high)
+        counts: np.ndarray = (frequencies > 0) & (frequencies >= low) & (frequencies <= high)
         if not counts.any():
             raise ValueError(f"no frequency within {low} to {high} Hz: {points} points at "
                              f"{self.rate} Hz have {frequencies[1]:g} to {frequencies[-1]:g} Hz")
@@ -134,6 +168,16 @@ class Covariance(Measure):
 
     The difference is taken in the space where the reference varies, for an average reference
     takes one dimension away: eigenvalues below `RANK` of the largest are none.
+
+    Examples
+    --------
+    Samples without the correlation of two sensors have too much power in one direction, too little
+    in the other; their total power is another measure's business.
+
+    >>> measure = Covariance()
+    >>> difference = measure.against(np.array([[1.0, 0.6], [0.6, 1.0]]))
+    >>> difference(np.eye(2)).round(1), difference(np.array([[2.0, 1.2], [1.2, 2.0]])).round(1)
+    (array([-3.,  3.]), array([0., 0.]))
     """
 
     name, unit = "covariance", "dB"
@@ -145,7 +189,9 @@ class Covariance(Measure):
 
     def profile(self, moments: np.ndarray) -> np.ndarray:
         """(h + 1, h) -> (h, h)."""
-        return moments[1:] - np.outer(moments[0], moments[0])
+        mean, products = moments[0], moments[1:]
+        covariance: np.ndarray = products - np.outer(mean, mean)
+        return covariance
 
     def against(self, reference: np.ndarray) -> Difference:
         """Profile -> difference (rank,), dB, ascending."""
@@ -171,6 +217,13 @@ class Autocorrelation(Measure):
     ----------
     rate : Hz
     longest : seconds; to half of the signal if it is shorter
+
+    Examples
+    --------
+    >>> measure, t = Autocorrelation(rate=100), np.arange(1000) / 100
+    >>> alpha = np.sin(2 * np.pi * 10 * t)[None, None]  # repeats itself after 0.1 s
+    >>> measure.profile(measure.moments(alpha))[0, [0, 5, 10]].round(2)
+    array([ 1., -1.,  1.])
     """
 
     rate: float
@@ -182,9 +235,11 @@ class Autocorrelation(Measure):
         w, lags = y.shape[-1], self._lags(y.shape[-1])
         waves = np.fft.rfft(y, n=2 * w)
         power = (waves.real**2 + waves.imag**2).mean(axis=0)                   # (h, w + 1)
-        return np.fft.irfft(power, n=2 * w)[:, :lags] / (w - np.arange(lags))
+        means: np.ndarray = np.fft.irfft(power, n=2 * w)[:, :lags] / (w - np.arange(lags))
+        return means
 
     def profile(self, moments: np.ndarray) -> np.ndarray:
+        """(h, lags) -> (h, lags): 1 at the first; 0 where there is nothing."""
         power = moments[:, :1]
         return moments / np.where(power > 0, power, 1)
 
@@ -194,6 +249,7 @@ class Autocorrelation(Measure):
         return lambda profile: np.where(dead, np.nan, profile - reference)
 
     def axis(self, points: int) -> np.ndarray:
+        """Lags in seconds of signals with w points."""
         return np.arange(self._lags(points)) / self.rate
 
     def _lags(self, points: int) -> int:
@@ -215,6 +271,17 @@ class Frechet(Measure):
     Parameters
     ----------
     patterns : (m, h, w) float64
+
+    Examples
+    --------
+    Samples that are off by a standard deviation along a pattern, and as spread out as they should:
+
+    >>> pattern = np.eye(1, 12).reshape(1, 3, 4)
+    >>> measure = Frechet(pattern)
+    >>> y = np.random.default_rng(0).normal(size=(1000, 3, 4))
+    >>> recorded, generated = (measure.profile(measure.moments(x)) for x in (y, y + pattern))
+    >>> measure.against(recorded)(generated).round(1)
+    array([1., 0.])
     """
 
     patterns: np.ndarray
@@ -226,11 +293,19 @@ class Frechet(Measure):
         return np.concatenate([features.mean(axis=0)[None], features.T @ features / len(y)])
 
     def of_trials(self, y: np.ndarray) -> np.ndarray:
-        """Features (k, m) of signals (k, h, w)."""
+        """Features (k, m) of signals (k, h, w).
+
+        Raises
+        ------
+        ValueError
+            Signals of other sensors or time points than the patterns'.
+        """
         if y.shape[1:] != self.patterns.shape[1:]:
             raise ValueError(f"patterns {self.patterns.shape} do not fit signals of (sensors, time "
                              f"points) {y.shape[1:]}")
-        return rearrange(y, "k h w -> k (h w)") @ rearrange(self.patterns, "m h w -> (h w) m")
+        flat, axes = rearrange(y, "k h w -> k (h w)"), rearrange(self.patterns, "m h w -> (h w) m")
+        features: np.ndarray = flat @ axes
+        return features
 
     def profile(self, moments: np.ndarray) -> np.ndarray:
         """(m + 1, m): the mean in row 0, the covariance below it."""

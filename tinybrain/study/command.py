@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-from .. import experiment
+from .. import command_line, experiment
 from ..parallel import ranks
 from ..recipes import RECIPES
 from ..things import make_demo
@@ -17,12 +18,12 @@ from .pieces import Piece, Study, make
 SUBJECTS = {"eeg": tuple(range(1, 11)), "meg": tuple(range(1, 5))}  # of the data sets
 # The demo: so small that all of its 24 models are made in the time of a coffee break.
 DEMO_SUBJECTS = {"eeg": (1, 2, 3, 4), "meg": (1, 2)}
-DEMO_DATA = {
+DEMO_DATA: dict[str, dict[str, Any]] = {
     "eeg": {"train_concepts": 80, "train_images": 4, "test_concepts": 40, "test_repeats": 20,
             "points": 40, "rate": 40.0},
     "meg": {"train_concepts": 20, "train_images": 5, "test_concepts": 15},
 }  # fmt: skip
-DEMO_RUN = {
+DEMO_RUN: dict[str, dict[str, float]] = {
     "eeg": {"epochs": 8, "batch_size": 16, "lr": 3e-3, "heldout": 0.1, "steps": 10},
     "meg": {"epochs": 2, "batch_size": 4, "lr": 1e-3, "heldout": 0.1, "steps": 10},
 }
@@ -32,9 +33,7 @@ PASSED_ON = ("clip", "recipe", "small", "channels", "epochs", "batch_size", "lr"
 
 def arguments(description: str) -> argparse.ArgumentParser:
     """The command line of a study."""
-    cli = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    cli = command_line.parser(description)
     what = cli.add_argument_group("data; without any, a demo of both kinds")
     for kind, name in (("eeg", "THINGS-EEG2"), ("meg", "THINGS-MEG")):
         what.add_argument(f"--{kind}", type=Path, metavar="FOLDER", help=f"a {name} folder")

@@ -13,38 +13,26 @@ Letters: s subjects, n images, h sensors, w time points.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from .. import generated, metrics, paper
 from ..generated import Generated
+from ..margins import margins
 from ..subjects import mean_of_others
 from .drawing import Matrix, plot_matrices
-from .page import Figure, Section
+from .page import Figure, Part, Section
 from .pieces import Piece, Study, subject_name
 from .tables import Cell, Table
-from .within import DEMO_NOTE, over_subjects
+from .within import DEMO_NOTE, with_means
 
 TABLES = {  # by kind and measure: the paper's number, and the name of its measure
     ("eeg", "mse"): ("2", "MSE"), ("eeg", "pattern"): ("3", "PCC"),
     ("meg", "mse"): ("5(a)", "MSE"), ("meg", "pattern"): ("5(b)", "PCC"),
 }  # fmt: skip
 WHAT = {"one": "one sample", "best": "conditional mean"}  # field of Generated: its name
-
-
-@dataclass(frozen=True)
-class Margins:
-    """What stands beside and beneath a matrix; nan where there is nothing to average."""
-
-    source_mean: np.ndarray
-    source_std: np.ndarray
-    target_mean: np.ndarray
-    target_std: np.ndarray
-    mean: float
-    std: float
 
 
 def score(guess: np.ndarray, target: np.ndarray, measure: str) -> float:
@@ -83,6 +71,11 @@ def matrix(found: Mapping[int, Generated], field: str, measure: str) -> np.ndarr
     found : by subject
     field : "one" or "best", of Generated
     measure : "mse", "pattern", "image" or "pooled"
+
+    Raises
+    ------
+    ValueError
+        Sensors, times, units or test images differ.
     """
     check_alike(found)
     cells = np.empty((len(found), len(found)))
@@ -94,26 +87,15 @@ def matrix(found: Mapping[int, Generated], field: str, measure: str) -> np.ndarr
 
 
 def without_diagonal(cells: np.ndarray) -> np.ndarray:
-    """A copy with nan where source and target are the same."""
+    """A copy with nan where source and target are the same.
+
+    >>> without_diagonal(np.array([[1, 2], [3, 4]]))
+    array([[nan,  2.],
+           [ 3., nan]])
+    """
     cells = cells.astype(float)
     np.fill_diagonal(cells, np.nan)
     return cells
-
-
-def margins(cells: np.ndarray) -> Margins:
-    """Means and sample standard deviations of the cells (s, s) that are there."""
-    source, target = (
-        np.array([_mean_and_std(line) for line in lines]) for lines in (cells, cells.T)
-    )
-    return Margins(
-        *source.T, *target.T, _mean_and_std(cells)[0], _mean_and_std(target[:, 1])[0],
-    )
-
-
-def _mean_and_std(values: np.ndarray) -> tuple[float, float]:
-    values = values[np.isfinite(values)]
-    mean = float(values.mean()) if len(values) else np.nan
-    return mean, float(values.std(ddof=1)) if len(values) > 1 else np.nan
 
 
 def matrix_table(
@@ -129,7 +111,8 @@ def matrix_table(
         in zip(names, cells, beside.source_mean.tolist(), beside.source_std.tolist())
     ]
     rows.append(("mean", *beside.target_mean.tolist(), beside.mean, None))
-    rows.append(("standard deviation", *beside.target_std.tolist(), None, beside.std))
+    corner = float(beside.target_std.mean())
+    rows.append(("standard deviation", *beside.target_std.tolist(), None, corner))
     printed = paper.cross_subject(study.kind, "mse" if measure == "mse" else "pcc")
     return Table(
         f"Table {number}, {study.kind.upper()}, {short} of {what}",
@@ -156,17 +139,24 @@ def baselines(found: Mapping[int, Generated], measure: str) -> dict[str, np.ndar
         cells = matrix(found, field, measure)
         columns[f"others' models, {what}"] = margins(without_diagonal(cells)).target_mean
         columns[f"own model, {what}"] = np.diag(cells)
+    own: dict[Hashable, np.ndarray] = {i: _erp(found[i]) for i in subjects}
     erps = np.array([
-        [_flat_score(found[i].erp, found[j], measure) for j in subjects] for i in subjects
+        [_flat_score(own[i], found[j], measure) for j in subjects] for i in subjects
     ])
     columns["others' mean ERPs"] = margins(without_diagonal(erps)).target_mean
-    own = {i: found[i].erp for i in subjects}
     columns["all other subjects' mean ERP"] = np.array([
         _flat_score(mean_of_others(own, j), found[j], measure)
         for j in subjects
     ])
     columns["own mean ERP"] = np.diag(erps)
     return columns
+
+
+def _erp(of: Generated) -> np.ndarray:
+    if of.erp is None:
+        raise ValueError(f"{generated.FILE} holds no mean training recording (erp): delete it and "
+                         "evaluate anew")
+    return of.erp
 
 
 def _flat_score(erp: np.ndarray, target: Generated, measure: str) -> float:
@@ -178,17 +168,15 @@ def baseline_table(study: Study, found: Mapping[int, Generated], measure: str) -
     """Targets down; others' models, the target's own, and mean ERPs across."""
     number, short = TABLES[study.kind, measure]
     columns = baselines(found, measure)
-    rows = [
+    rows: list[tuple[Cell, ...]] = [
         (subject_name(subject), *(float(values[i]) for values in columns.values()))
         for i, subject in enumerate(found)
     ]
-    means, spreads = zip(*(over_subjects(values.tolist()) for values in columns.values()))
-    rows += [("mean", *means), ("standard deviation", *spreads)]
     return Table(
         f"Table {number}, {study.kind.upper()}, {short} beside mean ERPs",
         "What each subject's recordings are predicted by: models and mean training recordings of "
         "others, averaged over them, and the subject's own.",
-        ("tested on", *columns), tuple(rows),
+        ("tested on", *columns), with_means(rows),
         ("In brackets: 95 % interval, bootstrap over subjects.", *[DEMO_NOTE] * study.demo),
     )
 
@@ -202,7 +190,7 @@ def section(study: Study, folder: Path) -> Section:
     if len(study.subjects) < 2:
         raise ValueError(f"across subjects: {len(study.subjects)} came; wanted two or more")
     found = {s: generated.read(study.folder(Piece(study.kind, s))) for s in study.subjects}
-    body: list = []
+    body: list[Part] = []
     for measure in ("mse", "pattern"):
         made = {what: matrix(found, field, measure) for field, what in WHAT.items()}
         body += [matrix_table(study, made[what], measure, what, study.subjects) for what in made]

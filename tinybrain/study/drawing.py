@@ -1,4 +1,4 @@
-"""Bars with the paper's values marked, and heat maps of matrices, in the style of `figures.py`.
+"""Bars with the paper's values marked, and heat maps of matrices, with the look of `style.py`.
 
 Generated is vermilion, recorded blue, baselines grey, the paper's values black diamonds.
 Letters: g groups of bars, s subjects.
@@ -13,18 +13,30 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..figures import GENERATED, GREY, REAL, WIDTH
-from ..topography import save_figure
+from ..style import (
+    GENERATED,
+    GENERATED_PALE,
+    GREY,
+    INK,
+    MISSING,
+    PAPER,
+    REAL,
+    SEQUENTIAL,
+    WIDTH,
+    save_figure,
+)
 from ..uncertainty import Interval
 from .tables import value_of
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
-SHADES = {"one sample": "#F2B48C", "conditional mean": GENERATED}
+SHADES = {"one sample": GENERATED_PALE, "conditional mean": GENERATED}
+ABREAST = 4  # subjects
 MARKS = {  # marker, colour
     "mean ERP": ("_", GREY), "ridge": ("x", GREY), "noise ceiling": ("_", REAL),
-    "paper": ("D", "k"),
+    "paper": ("D", INK),
 }  # fmt: skip
 
 
@@ -39,19 +51,31 @@ class Panel:
 
 
 def plot_bars(panels: Sequence[Panel], path: str | Path) -> Path:
-    """Panels one beneath the other; one legend for all."""
+    """Panels one beneath the other, one legend for all, in a file whose path comes back.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from tinybrain.study.drawing import Panel, plot_bars
+    >>> from tinybrain.uncertainty import Interval
+    >>> bars = {"one sample": [0.31, 0.28], "conditional mean": [Interval(0.07, 0.06, 0.08), 0.06]}
+    >>> panel = Panel("MSE", ("sub-01", "sub-02"), bars, {"paper": [0.22, None]})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     plot_bars([panel], f"{folder}/bars.png").name
+    'bars.png'
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(WIDTH, 0.5 + 2.3 * len(panels)), layout="constrained")
     for axes, panel in zip(figure.subplots(len(panels), 1, squeeze=False)[:, 0], panels):
         _draw_bars(axes, panel)
-    handles = {}
+    handles: dict[object, Artist] = {}
     for axes in figure.axes:
         for handle, name in zip(*axes.get_legend_handles_labels()):
             handles.setdefault(name, handle)
     figure.legend(
-        list(handles.values()), list(handles), loc="outside upper center", ncols=6,
-        frameon=False, fontsize=9,
+        list(handles.values()), [str(name) for name in handles], loc="outside upper center",
+        ncols=4, frameon=False, fontsize=9,
     )
     return save_figure(figure, path)
 
@@ -64,7 +88,8 @@ def _draw_bars(axes: Axes, panel: Panel) -> None:
         axes.bar(places, values, 0.92 * wide, color=SHADES.get(name, GENERATED), label=name)
         for place, cell in zip(places, cells):
             if isinstance(cell, Interval) and np.isfinite(cell).all():
-                axes.plot([place, place], [cell.low, cell.high], color="k", lw=1)
+                ends = [cell.low, cell.high]
+                axes.plot([place, place], ends, color=INK, lw=1, label="95 % interval")
     for name, cells in panel.marks.items():
         marker, colour = MARKS[name]
         values = np.array([value_of(cell) for cell in cells])
@@ -73,7 +98,7 @@ def _draw_bars(axes: Axes, panel: Panel) -> None:
                   ls="none", mfc="none" if marker == "D" else colour)
     axes.set_xticks(at, panel.groups)
     axes.set_ylabel(panel.label)
-    axes.axhline(0, color="k", lw=0.5)
+    axes.axhline(0, color=INK, lw=0.5)
     axes.spines[["top", "right"]].set_visible(False)
 
 
@@ -88,13 +113,30 @@ class Matrix:
 
 
 def plot_matrices(matrices: Sequence[Matrix], label: str, path: str | Path) -> Path:
-    """Heat maps side by side, each with its own colour scale, all of them of one measure."""
+    """Heat maps of one measure, each with its own colour scale, named by `label`.
+
+    Small ones stand side by side; those of more than ABREAST subjects, whose numbers could not be
+    read so, one beneath the other. The path comes back.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from tinybrain.study.drawing import Matrix, plot_matrices
+    >>> across = Matrix("one sample", np.array([[np.nan, 0.3], [0.4, np.nan]]), (1, 2))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     plot_matrices([across], "MSE", f"{folder}/across.png").name
+    'across.png'
+    """
     from matplotlib.figure import Figure
 
-    many = max(len(matrix.subjects) for matrix in matrices)
-    wide = max(WIDTH, 0.52 * many * len(matrices) + 2)
-    figure = Figure(figsize=(wide, wide / len(matrices) * 0.82 + 0.4), layout="constrained")
-    for axes, matrix in zip(figure.subplots(1, len(matrices), squeeze=False)[0], matrices):
+    many, count = max(len(matrix.subjects) for matrix in matrices), len(matrices)
+    rows, height = 1, 0.82 * WIDTH / count + 0.4
+    if many > ABREAST:
+        rows, height = count, count * (0.48 * many + 0.9)
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    grid = figure.subplots(rows, count // rows, squeeze=False)
+    for axes, matrix in zip(grid.flat, matrices, strict=True):
         _draw_matrix(axes, matrix, label)
     return save_figure(figure, path)
 
@@ -102,17 +144,17 @@ def plot_matrices(matrices: Sequence[Matrix], label: str, path: str | Path) -> P
 def _draw_matrix(axes: Axes, matrix: Matrix, label: str) -> None:
     from matplotlib import colormaps
 
-    colours = colormaps["cividis"].with_extremes(bad="0.9")
+    colours = colormaps[SEQUENTIAL].with_extremes(bad=MISSING)
     image = axes.imshow(np.ma.masked_invalid(matrix.values), colours)
     low, high = image.get_clim()
     for (row, column), value in np.ndenumerate(matrix.values):
         if np.isfinite(value):
             dark = value < (low + high) / 2
             axes.text(column, row, f"{value:.{matrix.digits}f}", ha="center", va="center",
-                      color="w" if dark else "k", fontsize=7)
-    ticks = range(len(matrix.subjects))
-    axes.set_xticks(ticks, matrix.subjects)
-    axes.set_yticks(ticks, matrix.subjects)
+                      color=PAPER if dark else INK, fontsize=8)
+    ticks, names = range(len(matrix.subjects)), [str(subject) for subject in matrix.subjects]
+    axes.set_xticks(ticks, names)
+    axes.set_yticks(ticks, names)
     axes.set_title(matrix.title, loc="left", fontsize=9)
     axes.set(xlabel="tested on subject", ylabel="trained on subject")
     axes.figure.colorbar(image, ax=axes, label=label, shrink=0.65)

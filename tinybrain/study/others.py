@@ -6,16 +6,18 @@ ridge are the others', too; beside them stands the subject's own model.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from .page import Section
-from .pieces import Piece, Study, read_report, subject_name
-from .tables import Table
-from .within import BASELINES, DEMO_NOTE, MEASURES, cell, over_subjects, rows_of
+from .pieces import Piece, Report, Study, read_report, subject_name
+from .tables import Cell, Table
+from .within import BASELINES, DEMO_NOTE, MEASURES, cell, rows_of, with_means
 
 SAMPLES = ("one sample", "mean of samples", "conditional mean")
 
 
 def table(
-    study: Study, without: dict[int, dict], own: dict[int, dict], measure: str
+    study: Study, without: Mapping[int, Report], own: Mapping[int, Report], measure: str
 ) -> Table:
     """Subjects left out down; the others' model and baselines across, and their own model.
 
@@ -25,7 +27,7 @@ def table(
     measure : of `within.MEASURES`
     """
     short, said = MEASURES[measure]
-    rows = []
+    rows: list[list[Cell]] = []
     for subject, report in without.items():
         found, theirs = rows_of(report), rows_of(own[subject])
         rows.append([
@@ -33,14 +35,12 @@ def table(
             *(cell(found.get(name, {}), measure) for name in (*SAMPLES, *BASELINES)),
             *(cell(theirs.get(name, {}), measure) for name in SAMPLES[::2]),
         ])
-    means, spreads = zip(*(over_subjects(list(column)) for column in list(zip(*rows))[1:]))
-    rows += [["mean", *means], ["standard deviation", *spreads]]
     heads = [*SAMPLES, "others' mean ERP", "others' ridge", BASELINES[-1]]
     heads += [f"own model, {name}" for name in SAMPLES[::2]]
     return Table(
         f"Left out, {study.kind.upper()}, {short}",
         f"One model of all other subjects: {said}.", ("tested on", *heads),
-        tuple(map(tuple, rows)),
+        with_means(rows),
         ("In brackets: 95 % intervals, bootstrap over test images; in the row of means over "
          "subjects.", *[DEMO_NOTE] * study.demo),
     )

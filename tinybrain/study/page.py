@@ -38,20 +38,38 @@ class Figure:
     caption: str
 
 
+Part = str | Table | Figure  # of a section; words are a paragraph
+
+
 @dataclass(frozen=True)
 class Section:
     """A heading, and beneath it paragraphs, tables and figures in their order."""
 
     title: str
-    body: tuple[str | Table | Figure, ...]
+    body: tuple[Part, ...]
 
     @property
     def tables(self) -> list[Table]:
+        """Those among its parts."""
         return [part for part in self.body if isinstance(part, Table)]
 
 
 def to_markdown(title: str, sections: Sequence[Section], folder: Path) -> str:
-    """The page as it lies in `folder`: figures are named relative to it."""
+    """The page as it lies in `folder`: figures are named relative to it.
+
+    >>> body = ("What was found.", Figure(Path("out/figures/a.png"), "Bars"))
+    >>> print(to_markdown("Study", [Section("Table 1", body)], Path("out")))
+    # Study
+    <BLANKLINE>
+    ## Table 1
+    <BLANKLINE>
+    What was found.
+    <BLANKLINE>
+    ![Bars](figures/a.png)
+    <BLANKLINE>
+    *Bars*
+    <BLANKLINE>
+    """
     lines = [f"# {title}"]
     for section in sections:
         lines += ["", f"## {section.title}"]
@@ -60,7 +78,7 @@ def to_markdown(title: str, sections: Sequence[Section], folder: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _markdown(part: str | Table | Figure, folder: Path) -> str:
+def _markdown(part: Part, folder: Path) -> str:
     if isinstance(part, Table):
         return tables.to_markdown(part).rstrip()
     if isinstance(part, Figure):
@@ -84,7 +102,7 @@ def to_html(title: str, sections: Sequence[Section]) -> str:
     ])  # fmt: skip
 
 
-def _html(part: str | Table | Figure) -> str:
+def _html(part: Part) -> str:
     if isinstance(part, Table):
         return tables.to_html(part)
     if isinstance(part, Figure):

@@ -29,10 +29,13 @@ from ..checkpoint import config_to_dict
 from ..contexts import make_contexts
 from ..files import write_text
 from ..parallel import Ranks, barrier, in_turn, pick_device, process_group, ranks
+from ..recorded import Recorded
 from ..run_folder import remove_states, states
 from ..subjects import together
 from ..things import EEG2, MEG
 from ..things.demo import read_truth
+
+Report = dict[str, Any]  # as report.json has it
 
 SETTINGS = "piece.json"
 READERS = {"eeg": EEG2, "meg": MEG}
@@ -56,6 +59,16 @@ class Piece:
     subject : who it is tested on
     way : of `WAYS`, to tell it the image
     others : who it is trained on, if not on the subject
+
+    Raises
+    ------
+    ValueError
+        Another way than those of `WAYS`.
+
+    Examples
+    --------
+    >>> print(Piece("eeg", 1), Piece("eeg", 1, others=(2, 3)), sep="; ")
+    eeg sub-01 cross_attention-1; eeg without-01 cross_attention-1
     """
 
     kind: str
@@ -77,6 +90,7 @@ class Piece:
 
 
 def subject_name(subject: int) -> str:
+    """As THINGS names subjects in folders: sub-01."""
     return f"sub-{subject:02d}"
 
 
@@ -106,6 +120,7 @@ class Study:
         return self.args.data is None
 
     def folder(self, piece: Piece) -> Path:
+        """Where a piece is kept."""
         return self.out / piece.kind / piece.of / piece.way
 
     def pieces(self, *ways: str) -> list[Piece]:
@@ -133,7 +148,7 @@ class Study:
         network = config_to_dict(config)
         del network["context_dim"]  # the encoder's, which is only known when it is there
         told = experiment.context_options(args, self.kind)
-        return json.loads(json.dumps({
+        found: dict[str, Any] = json.loads(json.dumps({
             "piece": asdict(piece),
             "data": str(Path(self.data).resolve()),
             "context": {"features": str(told.features or ""), "clip": told.clip},
@@ -141,8 +156,9 @@ class Study:
             "network": network,
             "trials": args.trials,
         }))
+        return found
 
-    def recordings(self, piece: Piece) -> tuple:
+    def recordings(self, piece: Piece) -> tuple[Recorded, Recorded]:
         """Training recording, and test recording with single repetitions."""
         reader = READERS[self.kind]
         test = reader(self.data, piece.subject, "test", repeats="single")
@@ -194,16 +210,17 @@ def _differences(before: Any, now: Any, name: str = "") -> list[str]:
     return [] if before == now else [f"{name}: {before} there, {now} asked for"]
 
 
-def read_report(study: Study, piece: Piece) -> dict[str, Any]:
+def read_report(study: Study, piece: Piece) -> Report:
     """The report of a finished piece.
 
     Raises ValueError if it is damaged.
     """
     path = study.folder(piece) / "report.json"
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        found: Report = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is damaged ({error}): delete it and run again") from None
+    return found
 
 
 # -------------------------------------------------------------------------------------------------
@@ -265,7 +282,8 @@ def _begin(folder: Path, settings: dict[str, Any], state: State, args: argparse.
 
 
 def share_features(
-    study: Study, args: argparse.Namespace, train, test, device: torch.device, here: Ranks
+    study: Study, args: argparse.Namespace, train: Recorded, test: Recorded, device: torch.device,
+    here: Ranks,
 ) -> None:
     """Make the features of these images in a folder that all pieces read; `args` then names it.
 

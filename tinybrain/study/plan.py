@@ -8,6 +8,7 @@ waiting for other work on the machine; timed steps leave out reading, baselines 
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -116,7 +117,7 @@ def time_steps(study: Study, piece: Piece) -> Estimate:
     return Estimate(training + sampling, f"{STEPS} steps of {step:.2g} s")
 
 
-def _context(args) -> tuple[int, int]:
+def _context(args: argparse.Namespace) -> tuple[int, int]:
     """Width and number of the tokens that a piece will be told, of the usual towers."""
     small = experiment.context_options(args, "eeg").clip == "random-small"
     tower = DEMO_VISION if small else VisionConfig()
@@ -124,7 +125,14 @@ def _context(args) -> tuple[int, int]:
 
 
 def to_table(entries: Sequence[Entry], digits: int = 1) -> Table:
-    """The plan as a table, in minutes."""
+    """The plan as a table, in minutes.
+
+    >>> piece, estimate = Piece("eeg", 1), Estimate(90.0, "2 steps of 0.1 s")
+    >>> made = to_table([Entry(piece, State("to do"), estimate)])
+    >>> print(made.caption, made.rows[0])
+    1 of 1 models to make, about 0:01:30 in all, one at a time.
+    ('eeg sub-01 cross_attention-1', 'to do', 1.5, '2 steps of 0.1 s')
+    """
     rows = []
     for piece, state, estimate in entries:
         word = f"begun, step {state.step}" if state.word == "begun" and state.step else state.word

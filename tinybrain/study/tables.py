@@ -22,6 +22,7 @@ from ..report_page import aligned
 from ..uncertainty import Interval
 
 Cell = str | int | float | Interval | None
+Rows = tuple[tuple[Cell, ...], ...]
 
 DASH = "–"
 LATEX = {
@@ -43,12 +44,35 @@ class Table:
     rows : of cells, one for each column
     notes : beneath the table
     digits : after the decimal point, where it is rounded
+
+    Raises
+    ------
+    ValueError
+        A row with too many cells or too few.
+
+    Examples
+    --------
+    >>> made = Table("Table 1, EEG, MSE", "Within subject.", ("subject", "ridge", "paper"),
+    ...              (("sub-01", Interval(0.19, 0.18, 0.21), 0.178), ("sub-02", 0.2, None)))
+    >>> print(to_markdown(made))
+    **Table 1, EEG, MSE.** Within subject.
+    <BLANKLINE>
+    | subject |                ridge | paper |
+    | ------- | -------------------: | ----: |
+    | sub-01  | 0.190 [0.180, 0.210] | 0.178 |
+    | sub-02  |                0.200 |     – |
+    <BLANKLINE>
+    >>> print(to_csv(made))
+    subject,ridge,ridge low,ridge high,paper
+    sub-01,0.19,0.18,0.21,0.178
+    sub-02,0.2,,,
+    <BLANKLINE>
     """
 
     name: str
     caption: str
     columns: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
+    rows: Rows
     notes: tuple[str, ...] = ()
     digits: int = 3
 
@@ -67,7 +91,11 @@ class Table:
 
 
 def words(cell: Cell, digits: int) -> str:
-    """A cell as people read it: `0.217 [0.205, 0.230]`."""
+    """A cell as people read it.
+
+    >>> words(Interval(0.217, 0.205, 0.23), digits=3), words(None, digits=3)
+    ('0.217 [0.205, 0.230]', '–')
+    """
     if isinstance(cell, Interval):
         value, low, high = (words(number, digits) for number in cell)
         return value if DASH in (low, high) else f"{value} [{low}, {high}]"
@@ -76,6 +104,11 @@ def words(cell: Cell, digits: int) -> str:
     if cell is None or not math.isfinite(cell):
         return DASH
     return f"{cell:.{digits}f}"
+
+
+def number(cell: Cell) -> float | Interval | None:
+    """A cell that is no words; None if it is."""
+    return None if isinstance(cell, str) else cell
 
 
 def value_of(cell: Cell) -> float:
@@ -184,7 +217,12 @@ def to_json(table: Table) -> str:
 
 
 def from_json(text: str) -> Table:
-    """The table that `to_json` wrote."""
+    """The table that `to_json` wrote.
+
+    >>> made = Table("Table 1", "Within subject.", ("subject", "MSE"), (("sub-01", 0.2),))
+    >>> from_json(to_json(made)) == made
+    True
+    """
     content = json.loads(text)
     rows = tuple(
         tuple(_interval(cell) if isinstance(cell, dict) else cell for cell in row)
@@ -197,7 +235,9 @@ def from_json(text: str) -> Table:
 
 
 def _interval(cell: dict[str, float | None]) -> Interval:
-    return Interval(*(math.nan if cell[key] is None else cell[key] for key in Interval._fields))
+    parts = (cell[key] for key in Interval._fields)
+    value, low, high = (math.nan if part is None else part for part in parts)
+    return Interval(value, low, high)
 
 
 def _plain(cell: Cell) -> object:

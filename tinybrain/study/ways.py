@@ -7,16 +7,18 @@ All are trained and judged alike. Differences are taken subject by subject.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from .. import paper
+from ..uncertainty import Interval
 from .drawing import Panel, plot_bars
 from .page import Figure, Section
-from .pieces import PAPERS, WAYS, Piece, Study, read_report, subject_name
-from .tables import Cell, Table, value_of
-from .within import DEMO_NOTE, MEASURES, cell, over_subjects, rows_of
+from .pieces import PAPERS, WAYS, Piece, Report, Study, read_report, subject_name
+from .tables import Cell, Table, number, value_of
+from .within import DEMO_NOTE, MEASURES, cell, over_subjects, rows_of, with_means
 
 TABLES = {
     ("eeg", "mse"): "6", ("eeg", "pattern"): "7", ("meg", "mse"): "8", ("meg", "pattern"): "9",
@@ -30,7 +32,7 @@ NAMES = {
 BEST = ("conditional mean", "mean of samples")  # the second where a recipe has not the first
 
 
-def values(report: dict, measure: str, what: str) -> Cell:
+def values(report: Report, measure: str, what: str) -> float | Interval | None:
     """One number of a report: of one sample, or of the conditional mean."""
     rows = rows_of(report)
     names = ("one sample",) if what == "one sample" else BEST
@@ -50,7 +52,9 @@ def printed(kind: str, measure: str, way: str, subject: int | None = None) -> fl
     return each[subject - 1] if 1 <= subject <= len(each) else None
 
 
-def table(study: Study, reports: dict[str, dict[int, dict]], measure: str, what: str) -> Table:
+def table(
+    study: Study, reports: Mapping[str, Mapping[int, Report]], measure: str, what: str
+) -> Table:
     """Subjects down, ways across, ours and then the paper's; reports by way and subject."""
     ours = {
         way: [values(of[subject], measure, what) for subject in study.subjects]
@@ -60,30 +64,28 @@ def table(study: Study, reports: dict[str, dict[int, dict]], measure: str, what:
         way: [printed(study.kind, measure, way, subject) for subject in study.subjects]
         for way in reports if not WAYS[way][1]
     }
-    columns = [*ours.values(), *theirs.values()]
-    rows = [
+    columns: list[Sequence[Cell]] = [*ours.values(), *theirs.values()]
+    rows = with_means([
         (subject_name(subject), *(column[i] for column in columns))
         for i, subject in enumerate(study.subjects)
-    ]
-    means, spreads = zip(*(over_subjects(column) for column in columns))
-    rows += [("mean", *means), ("standard deviation", *spreads)]
+    ])
     if PAPERS in ours:
         apart = [difference(column, ours[PAPERS]) for column in ours.values()]
-        rows.append((f"minus {NAMES[PAPERS]}", *apart, *[None] * len(theirs)))
+        rows += ((f"minus {NAMES[PAPERS]}", *apart, *[None] * len(theirs)),)
     averages = ", ".join(f"{NAMES[way].partition(',')[0]} "
                          f"{printed(study.kind, measure, way):.3f}" for way in theirs)
     heads = [NAMES[way] for way in ours] + [f"paper: {NAMES[w].partition(',')[0]}" for w in theirs]
     return Table(
         f"Table {TABLES[study.kind, measure]}, {study.kind.upper()}, {MEASURES[measure][0]} of "
         f"{what}",
-        f"Ways of conditioning: {MEASURES[measure][1]}.", ("subject", *heads), tuple(rows),
+        f"Ways of conditioning: {MEASURES[measure][1]}.", ("subject", *heads), rows,
         ("In brackets: 95 % intervals, bootstrap over test images; of means and differences over "
          f"subjects. The paper's averages over all of its subjects: {averages}.",
          *[DEMO_NOTE] * study.demo),
     )
 
 
-def difference(column: list[Cell], reference: list[Cell]) -> Cell:
+def difference(column: Sequence[Cell], reference: Sequence[Cell]) -> Cell:
     """Mean difference over subjects, with the interval of pairs; None from itself."""
     apart = [value_of(a) - value_of(b) for a, b in zip(column, reference)]
     return over_subjects(apart)[0] if np.any(apart) else None
@@ -113,10 +115,11 @@ def figure(study: Study, made: list[Table], whats: tuple[str, ...], folder: Path
     """Figure 5 of the tables (MSE of each of `whats`, then PCC)."""
     panels = []
     for i, measure in enumerate(("mse", "pattern")):
-        means = [
-            next(row for row in one.rows if row[0] == "mean")[1 : len(WAYS) + 1]
+        rows = [
+            next(row for row in one.rows if row[0] == "mean")
             for one in made[i * len(whats) : (i + 1) * len(whats)]
         ]
+        means = [[number(mean) for mean in row[1 : len(WAYS) + 1]] for row in rows]
         paper_marks = [printed(study.kind, measure, way) for way in WAYS]
         groups = tuple(name.replace(", ", ",\n") for name in NAMES.values())
         panels.append(

@@ -10,7 +10,7 @@ from ..experiment import MAPS
 from ..things.sensors import layout
 from ..topography_sheets import evoked, plot_contact_sheet, plot_subject
 from . import cross, ways, within
-from .page import Figure, Section
+from .page import Figure, Part, Section
 from .pieces import WAYS, Piece, Study, read_report, subject_name
 from .within import DEMO_NOTE
 
@@ -28,7 +28,7 @@ def sections(found: Sequence[Study], folder: Path) -> list[Section]:
 
 def summary(found: Sequence[Study]) -> Section:
     """What was run, and the verdict of each model in words."""
-    body: list = [DEMO_NOTE] * any(study.demo for study in found)
+    body: list[Part] = [DEMO_NOTE] * any(study.demo for study in found)
     for study in found:
         subjects = ", ".join(map(str, study.subjects))
         body.append(
@@ -52,7 +52,7 @@ def maps(study: Study, folder: Path) -> Section:
         xy = layout(shown[0].sensors)
     except ValueError as error:  # sensors without a known position
         return Section(title, (f"None: {error}.",))
-    body = []
+    body: list[Part] = []
     if len(shown) > 1:
         path = plot_contact_sheet(shown, xy, folder / f"topographies-{kind}.png")
         body.append(Figure(path, f"{kind.upper()}: what was recorded and what was generated for "

@@ -7,6 +7,7 @@ have, and which is the only one that a generator cannot have without looking at 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ from .. import paper
 from ..uncertainty import Interval, bootstrap
 from .drawing import Panel, plot_bars
 from .page import Figure, Section
-from .pieces import Piece, Study, read_report, subject_name
-from .tables import Cell, Table, value_of
+from .pieces import Piece, Report, Study, read_report, subject_name
+from .tables import Cell, Rows, Table, number, value_of
 
 NUMBER = {"eeg": "1", "meg": "4"}
 # by measure: its short name, what the caption says of it
@@ -33,29 +34,54 @@ DEMO_NOTE = ("Demo: recordings are simulated and models tiny; the paper's number
              "them to show where they go, not to be compared.")
 
 
-def rows_of(report: dict[str, Any]) -> dict[str, dict]:
+def rows_of(report: Report) -> dict[str, dict[str, Any]]:
     """The rows of a report by the names that tables give them."""
     found = {row["name"]: row for row in report["rows"]}
-    averaged = next((row for name, row in found.items() if name.startswith("mean of ")), {})
-    return found | {"mean of samples": averaged}
+    averaged = (row for name, row in found.items() if name.startswith("mean of "))
+    return found | {"mean of samples": next(averaged, {})}
 
 
-def cell(row: dict[str, Any], measure: str) -> Cell:
-    """A number of a report's row, with its interval over images where the report has one."""
+def cell(row: Mapping[str, Any], measure: str) -> float | Interval | None:
+    """A number of a report's row, with its interval over images where the report has one.
+
+    >>> cell({"mse": 0.2, "intervals": {"mse": [0.1, 0.3]}}, "mse")
+    Interval(value=0.2, low=0.1, high=0.3)
+    """
     value, bounds = row.get(measure), row.get("intervals", {}).get(measure)
     if value is None:
         return None
     return Interval(value, *bounds) if bounds and None not in bounds else float(value)
 
 
-def over_subjects(cells: list[Cell]) -> tuple[Cell, Cell]:
-    """Mean with its bootstrap interval over subjects, and sample standard deviation (n - 1)."""
+def over_subjects(cells: Sequence[Cell]) -> tuple[float | Interval | None, float | None]:
+    """Mean with its bootstrap interval over subjects, and sample standard deviation (n - 1).
+
+    None for what does not exist: of missing numbers, or the deviation of a single one.
+
+    >>> over_subjects([0.2, 0.3, None])
+    (None, None)
+    """
     values = np.array([value_of(one) for one in cells])
     if not len(values) or not np.isfinite(values).all():
         return None, None
     if len(values) < 2:
         return float(values[0]), None
     return bootstrap(values), float(values.std(ddof=1))
+
+
+def with_means(rows: Sequence[Sequence[Cell]]) -> Rows:
+    """Rows of subjects, each beginning with a name; beneath them mean and deviation of columns.
+
+    >>> for row in with_means([["sub-01", 0.2], ["sub-02", 0.2]]):
+    ...     print(*row)
+    sub-01 0.2
+    sub-02 0.2
+    mean Interval(value=0.2, low=0.2, high=0.2)
+    standard deviation 0.0
+    """
+    columns = [over_subjects(column) for column in list(zip(*rows))[1:]]
+    return (*map(tuple, rows), ("mean", *(mean for mean, _ in columns)),
+            ("standard deviation", *(spread for _, spread in columns)))
 
 
 def paper_value(kind: str, subject: int, measure: str) -> float | None:
@@ -65,22 +91,19 @@ def paper_value(kind: str, subject: int, measure: str) -> float | None:
     return None if place is None or subject not in values else values[subject][place]
 
 
-def table(study: Study, reports: dict[int, dict], measure: str) -> Table:
+def table(study: Study, reports: Mapping[int, Report], measure: str) -> Table:
     """Subjects down, models and baselines across; mean and deviation over subjects beneath."""
     short, said = MEASURES[measure]
     names = ["one sample", "mean of samples", "conditional mean", *BASELINES]
     units = {report["unit"] for report in reports.values()}
+    in_paper = measure != "image"
     rows = []
     for subject, report in reports.items():
         found = rows_of(report)
         cells = [cell(found.get(name, {}), measure) for name in names]
-        rows.append([subject_name(subject), *cells, paper_value(study.kind, subject, measure)])
-    means, spreads = zip(*(over_subjects(list(column)) for column in list(zip(*rows))[1:]))
-    columns = ["subject", *names, "paper"]
-    if measure == "image":
-        columns, rows = columns[:-1], [row[:-1] for row in rows]
-        means, spreads = means[:-1], spreads[:-1]
-    rows += [["mean", *means], ["standard deviation", *spreads]]
+        theirs = [paper_value(study.kind, subject, measure)] * in_paper
+        rows.append([subject_name(subject), *cells, *theirs])
+    columns = ("subject", *names, *["paper"] * in_paper)
     unit = f" in {', '.join(sorted(units))} squared" if measure == "mse" else ""
     number = NUMBER[study.kind]
     printed = paper.AVERAGE[study.kind][0 if measure == "mse" else 1]
@@ -88,11 +111,11 @@ def table(study: Study, reports: dict[int, dict], measure: str) -> Table:
         "In brackets: 95 % intervals, bootstrap over test images; in the row of means over "
         "subjects."
     ]
-    if measure != "image":
+    if in_paper:
         notes.append(f"The paper prints {printed:.3f} as its mean over all of its subjects.")
     return Table(
         f"Table {number}, {study.kind.upper()}, {short}",
-        f"Within subject: {said}{unit}.", tuple(columns), tuple(map(tuple, rows)),
+        f"Within subject: {said}{unit}.", columns, with_means(rows),
         tuple(notes + [DEMO_NOTE] * study.demo),
     )
 
@@ -100,10 +123,10 @@ def table(study: Study, reports: dict[int, dict], measure: str) -> Table:
 def panel(made: Table, label: str) -> Panel:
     """A table of `table` as bars: samples and conditional mean, the others as marks."""
     rows = made.rows[:-1]  # without the deviation
-    column = {name: [row[i] for row in rows] for i, name in enumerate(made.columns)}
+    column = {name: [number(row[i]) for row in rows] for i, name in enumerate(made.columns)}
     bars = {name: column[name] for name in ("one sample", "conditional mean")}
     marks = {name: column[name] for name in (*BASELINES, "paper") if name in column}
-    return Panel(label, tuple(column["subject"]), bars, marks)
+    return Panel(label, tuple(str(row[0]) for row in rows), bars, marks)
 
 
 def section(study: Study, folder: Path) -> Section:
