@@ -11,7 +11,8 @@ from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from tinybrain.clip import CLIP, DEMO_VISION, VisionConfig, random_clip
-from tinybrain.clip.model import DEMO_TEXT, TextConfig, Transformer
+from tinybrain.clip.model import DEMO_TEXT
+from tinybrain.clip.transformer import Transformer
 
 TINY = VisionConfig(image_size=28, patch_size=14, width=32, layers=2, heads=4, embed_dim=24)
 OPENAI_NAMES = {  # of a tower with one block
@@ -137,7 +138,7 @@ def test_pooled_is_the_class_token_and_normalising_keeps_directions():
 def test_masked_tokens_are_not_seen():
     # The text tower of CLIP masks what comes later: nothing may leak backwards.
     torch.manual_seed(0)
-    transformer = Transformer(TextConfig(width=16, layers=3, heads=2))
+    transformer = Transformer(16, layers=3, heads=2, activation="quick_gelu")
     for block in transformer.resblocks:
         nn.init.normal_(block.attn.in_proj_weight)
     x = seeded(2, 6, 16)

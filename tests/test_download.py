@@ -9,22 +9,11 @@ import time
 
 import pytest
 
+from tests.unreliable_server import path_in_cache, unreliable_server  # noqa: F401, fixtures
 from tinybrain import download
 from tinybrain.download import fetch
 
-from .unreliable_server import (  # noqa: F401
-    CONTENT,
-    CUT,
-    GOOD,
-    OTHER,
-    Reply,
-    beside,
-    downloaded,
-    path_in_cache,
-    ranges,
-    sha256,
-    unreliable_server,
-)
+from .unreliable_server import CUT, GOOD, OTHER, Reply, beside, downloaded, ranges, sha256
 
 
 def test_a_file_is_downloaded_once(server, path):
@@ -52,10 +41,14 @@ def test_a_connection_that_is_cut_is_resumed_where_it_was_cut(server, path, rese
     assert {version for begin, version in server.log if begin} == {'"one"'}
 
 
-def test_a_connection_that_brings_nothing_more_is_given_up(server, path):
+@pytest.mark.parametrize(("then", "message"), [
+    (Reply(send=0), "200000 bytes to go"),
+    (Reply(status=500), "the server answers 500"),
+])
+def test_a_server_that_brings_nothing_more_is_given_up(server, path, then, message):
     server.plan = [Reply(send=CUT)]
-    server.always = Reply(send=0)
-    with pytest.raises(ConnectionError, match="200000 bytes to go"):
+    server.always = then
+    with pytest.raises(ConnectionError, match=message):
         fetch(server.url, GOOD, path)
     assert ranges(server) == [0] + [CUT] * download.ATTEMPTS
     assert beside(path) == {".part", ".lock"}
@@ -138,14 +131,6 @@ def test_a_server_in_trouble_is_asked_again(server, path, status):
     server.plan = [Reply(status=status)] * (download.ATTEMPTS - 1)
     fetch(server.url, GOOD, path)
     assert downloaded(path)
-
-
-def test_a_server_in_trouble_in_the_middle_and_for_ever(server, path):
-    server.plan = [Reply(send=CUT)]
-    server.always = Reply(status=500)
-    with pytest.raises(ConnectionError, match="500"):
-        fetch(server.url, GOOD, path)
-    assert ranges(server) == [0] + [CUT] * download.ATTEMPTS
 
 
 def test_silence_is_a_dropped_connection(server, path, monkeypatch):

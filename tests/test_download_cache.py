@@ -15,22 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.unreliable_server import path_in_cache, unreliable_server  # noqa: F401, fixtures
 from tinybrain import download
 from tinybrain.download import cache_folder, fetch, file_sha256
 
-from .unreliable_server import (  # noqa: F401
-    CONTENT,
-    CUT,
-    GOOD,
-    OTHER,
-    Reply,
-    beside,
-    downloaded,
-    path_in_cache,
-    ranges,
-    sha256,
-    unreliable_server,
-)
+from .unreliable_server import CONTENT, CUT, GOOD, OTHER, Reply, beside, downloaded, ranges, sha256
 
 CHILD = """
 import sys, tqdm

@@ -6,10 +6,10 @@
     3.5    y_{t-1} = (y_t - (1 - alpha_t) / sqrt(1 - alpha_bar_t) eps_theta) / sqrt(alpha_t)
                      + sigma_t z                                                 `reverse_step`
 
-y0 is a clean signal, eps noise, y_t their mixture; alpha_t = 1 - beta_t, and alpha_bar_t is the
-product of all alphas up to t. Timesteps are 0 ... T-1, the paper's t minus 1; t = -1 is the clean
-signal. sqrt(alpha_bar_t) and sqrt(1 - alpha_bar_t), whose squares sum to one, are called cos and
-sin: y_t and v are y0 and eps turned by one angle (Salimans & Ho 2022).
+y0 is a clean signal, eps noise, y_t their mixture; beta, alpha and alpha_bar are those of
+`schedules`. Timesteps are 0 ... T-1; t = -1 is the clean signal. sqrt(alpha_bar_t) and
+sqrt(1 - alpha_bar_t), whose squares sum to one, are called cos and sin: y_t and v are y0 and eps
+turned by one angle (Salimans & Ho 2022).
 
 A denoiser is any callable (y_t (b, 1, h, w), t (b,), context (b, l, d)) -> (b, 1, h, w).
 Letters: b batch, h sensors, w time points, l context tokens, d width.
@@ -19,93 +19,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from einops import rearrange, reduce
 from torch import Generator, Tensor
-from torch.hub import tqdm  # a plainer bar where tqdm is missing
+from torch.hub import tqdm  # type: ignore[attr-defined]  # a plainer bar where tqdm is missing
+
+from .schedules import Schedule, cosine_schedule, linear_schedule
+
+__all__ = [
+    "DDPM", "Denoiser", "Draw", "Generators", "Schedule", "cosine_schedule", "encode_once",
+    "gaussian", "linear_schedule", "predict", "pure_noise",
+]
 
 Denoiser = Callable[[Tensor, Tensor, Tensor], Tensor]
 Generators = Generator | Sequence[Generator] | None  # one for the batch, or one for each row
 PREDICTIONS = ("epsilon", "v", "x0")
-
-
-# -------------------------------------------------------------------------------------------------
-# How much noise
-
-
-@dataclass(frozen=True, eq=False)
-class Schedule:
-    """The variances beta_t of the T noising steps, (T,) float64 on the CPU.
-
-    Raises `ValueError` unless 0 < beta < 1 (the last may be 1) and a trace of the signal is left
-    at every step before the last.
-    """
-
-    betas: Tensor
-
-    def __post_init__(self) -> None:
-        betas = torch.as_tensor(self.betas).detach().to("cpu", torch.float64, copy=True)
-        if betas.ndim != 1 or len(betas) == 0:
-            raise ValueError(f"Schedule: betas are {tuple(betas.shape)}; wanted (T,), T >= 1")
-        if not (betas > 0).all() or not (betas[:-1] < 1).all() or not betas[-1] <= 1:
-            raise ValueError(
-                f"Schedule: betas run from {betas.min():g} to {betas.max():g}; wanted all above 0 "
-                "and below 1, where the last alone may be 1 (zero terminal SNR)"
-            )
-        object.__setattr__(self, "betas", betas)
-        seen = int((self.alpha_bars > torch.finfo(torch.float32).tiny).sum())
-        if seen < len(betas) - 1:
-            raise ValueError(
-                f"Schedule: the signal is gone (alpha_bar = 0 in float32) after {seen} of "
-                f"{len(betas)} steps; use smaller betas or fewer steps"
-            )
-
-    @property
-    def alphas(self) -> Tensor:
-        return 1 - self.betas                                                  # (T,)
-
-    @property
-    def alpha_bars(self) -> Tensor:
-        return self.alphas.cumprod(dim=0)                                      # (T,)
-
-    def zero_terminal_snr(self) -> Schedule:
-        """The schedule whose last y_t is nothing but noise (Lin et al. 2023, Algorithm 1).
-
-        sqrt(alpha_bar) is shifted and scaled: the last becomes exactly 0, the first stays.
-        """
-        if len(self.betas) == 1:
-            raise ValueError("zero_terminal_snr: the schedule has one step; wanted at least two")
-        root = self.alpha_bars.sqrt()
-        bars = ((root - root[-1]) / (root[0] - root[-1]) * root[0]) ** 2
-        return Schedule(torch.cat([self.betas[:1], 1 - bars[1:] / bars[:-1]]))
-
-
-def linear_schedule(
-    steps: int = 1000, beta_start: float = 1e-4, beta_end: float = 2e-2
-) -> Schedule:
-    """Betas on a straight line (Ho et al. 2020). The defaults are made for 1000 steps."""
-    _check_steps(steps)
-    return Schedule(torch.linspace(beta_start, beta_end, steps, dtype=torch.float64))
-
-
-def cosine_schedule(steps: int = 1000) -> Schedule:
-    """alpha_bar as the cos^2 of an evenly growing angle (Nichol & Dhariwal 2021, equation 17)."""
-    _check_steps(steps)
-    time = torch.arange(steps + 1, dtype=torch.float64) / steps
-    bars = torch.cos((time + 0.008) / 1.008 * math.pi / 2) ** 2
-    return Schedule((1 - bars[1:] / bars[:-1]).clamp(max=0.999))
-
-
-def _check_steps(steps: int) -> None:
-    if not isinstance(steps, int) or steps < 1:
-        raise ValueError(f"schedule: steps is {steps!r}; wanted a whole number from 1 up")
-
-
-# -------------------------------------------------------------------------------------------------
-# The process
 
 
 class Draw(NamedTuple):
@@ -126,7 +56,20 @@ class DDPM:
     schedule : Schedule
     prediction : "epsilon", "v" or "x0"
         What the network answers: the noise (the paper), v = cos eps - sin y0 (Salimans & Ho 2022)
-        or the clean signal. "epsilon" raises `ValueError` on a schedule with zero terminal SNR.
+        or the clean signal.
+
+    Raises
+    ------
+    ValueError
+        Another prediction; or "epsilon" on a schedule with zero terminal SNR.
+
+    Examples
+    --------
+    >>> DDPM(linear_schedule()).steps                                      # the paper's
+    1000
+    >>> ddpm = DDPM(linear_schedule().zero_terminal_snr(), prediction="v")
+    >>> ddpm.alpha_bar(999)                                                # the end is all noise
+    0.0
     """
 
     def __init__(self, schedule: Schedule, prediction: str = "epsilon"):
@@ -142,7 +85,8 @@ class DDPM:
         self.schedule = schedule
         self.prediction = prediction
         self.steps = len(schedule.betas)                                       # T
-        self._betas, self._alpha_bars = schedule.betas.tolist(), schedule.alpha_bars.tolist()
+        self._betas: list[float] = schedule.betas.tolist()
+        self._alpha_bars: list[float] = schedule.alpha_bars.tolist()
         self._table = torch.stack([schedule.alpha_bars, 1 - schedule.alpha_bars]).sqrt()  # (2, T)
         self._tables: dict[tuple[torch.device, torch.dtype], Tensor] = {}
 
@@ -150,47 +94,68 @@ class DDPM:
         """alpha_bar_t as a number, 1 at t = -1."""
         return 1.0 if t < 0 else self._alpha_bars[t]
 
-    def _turn(self, t: Tensor | int, y: Tensor) -> Tensor:
+    def _turn(self, t: Tensor | int, y: Tensor) -> tuple[Tensor, Tensor]:
         """cos and sin at t (b,), or at one t for all rows, ready to multiply y (b, ...)."""
         key = (y.device, torch.promote_types(y.dtype, torch.float32))
         if key not in self._tables:  # rounded on the CPU, since not every device has float64
             self._tables[key] = self._table.to(key[1]).to(key[0])
-        return self._tables[key][:, t].reshape(2, -1, *[1] * (y.ndim - 1))     # (2, b or 1, 1, 1)
+        cos, sin = self._tables[key][:, t].reshape(2, -1, *[1] * (y.ndim - 1))
+        return cos, sin                                                        # (b or 1, 1, 1)
 
-    # Noise is added (Section 3.3.1). t is (b,), or one number for the whole batch.
+    # Noise is added (Section 3.3.1).
 
     def forward_step(self, y: Tensor, t: int, noise: Tensor) -> Tensor:
-        """q(y_t | y_{t-1}), Section 3.3.1: one step, from y = y_{t-1} to y_t (b, h, w)."""
+        """q(y_t | y_{t-1}), Section 3.3.1: one step, from y = y_{t-1} to y_t (b, h, w).
+
+        Examples
+        --------
+        >>> ddpm = DDPM(Schedule(torch.tensor([0.19, 0.36])))
+        >>> y = ddpm.forward_step(torch.ones(1, 1, 1), 1, torch.zeros(1, 1, 1))
+        >>> round(y.item(), 4)                                             # sqrt(1 - 0.36)
+        0.8
+        """
         beta = self._betas[t]
         return math.sqrt(1 - beta) * y + math.sqrt(beta) * noise
 
     def q_sample(self, y0: Tensor, t: Tensor | int, noise: Tensor) -> Tensor:
-        """q(y_t | y_0), Section 3.3.1: all steps up to t at once, to y_t (b, h, w)."""
+        """q(y_t | y_0), Section 3.3.1: all steps up to t at once, to y_t (b, h, w).
+
+        `t` is (b,), or one for all rows.
+
+        Examples
+        --------
+        >>> ddpm = DDPM(linear_schedule())
+        >>> y0, eps = torch.ones(3, 63, 250), torch.zeros(3, 63, 250)
+        >>> ddpm.q_sample(y0, torch.tensor([0, 499, 999]), eps)[:, 0, 0]   # what is left of y0
+        tensor([0.9999, 0.2803, 0.0064])
+        """
         cos, sin = self._turn(t, y0)
         return cos * y0 + sin * noise
 
     # What the network should answer, and what its answer means.
 
     def target(self, y0: Tensor, noise: Tensor, t: Tensor | int) -> Tensor:
-        """The right answer, (b, h, w)."""
+        """The right answer to y_t, (b, h, w); `t` is (b,), or one for all rows."""
         cos, sin = self._turn(t, y0)
         if self.prediction == "epsilon":
             return noise
         return y0 if self.prediction == "x0" else cos * noise - sin * y0
 
     def to_y0(self, prediction: Tensor, y_t: Tensor, t: Tensor | int) -> Tensor:
-        """The clean signal an answer implies, (b, h, w)."""
+        """The clean signal that an answer to y_t implies, (b, h, w).
+
+        Examples
+        --------
+        >>> ddpm = DDPM(linear_schedule(), prediction="v")
+        >>> y0, eps = torch.full((1, 1, 1), 3.0), torch.ones(1, 1, 1)
+        >>> y_t, v = ddpm.q_sample(y0, 500, eps), ddpm.target(y0, eps, 500)
+        >>> round(ddpm.to_y0(v, y_t, 500).item(), 4)
+        3.0
+        """
         cos, sin = self._turn(t, y_t)
         if self.prediction == "epsilon":
             return (y_t - sin * prediction) / cos
         return prediction if self.prediction == "x0" else cos * y_t - sin * prediction
-
-    def to_noise(self, prediction: Tensor, y_t: Tensor, t: Tensor | int) -> Tensor:
-        """The noise an answer implies, (b, h, w)."""
-        cos, sin = self._turn(t, y_t)
-        if self.prediction == "x0":
-            return (y_t - cos * prediction) / sin
-        return prediction if self.prediction == "epsilon" else sin * y_t + cos * prediction
 
     # The network is trained (Section 3.4).
 
@@ -202,7 +167,8 @@ class DDPM:
 
         Timesteps are uniform and independent, as in the paper. `stratified` spreads those of a
         batch evenly, in random order: each stays uniform, the loss varies less (Kingma et al.
-        2021). Each context is dropped with probability `drop_context`.
+        2021). Each context is dropped with probability `drop_context`. `ValueError` if that is
+        none, or if y0 has other axes.
         """
         if y0.ndim != 3:
             raise ValueError(f"DDPM: signals are {tuple(y0.shape)}; wanted (batch, sensors, time)")
@@ -225,7 +191,9 @@ class DDPM:
     ) -> Tensor:
         """The squared error of each example, mean over sensors and times: (b,), at least float32.
 
-        A dropped context becomes zeros, the null context of `samplers`' guidance.
+        A dropped context becomes zeros, the null context of `samplers`' guidance. `t` (b,),
+        `noise` (b, h, w) and `keep` (b,) are those of `draw`. `ValueError` unless every signal
+        has a context.
         """
         if len(context) != len(y0):
             raise ValueError(f"DDPM: {len(y0)} signals, {len(context)} contexts; wanted one each")
@@ -238,15 +206,34 @@ class DDPM:
         self, denoiser: Denoiser, y0: Tensor, context: Tensor, *,
         generator: Generator | None = None, drop_context: float = 0.0,
     ) -> Tensor:
-        """The objective of Section 3.4, a scalar: the squared norm divided by its elements."""
+        """The objective of Section 3.4, a scalar: the squared norm divided by its elements.
+
+        Parameters
+        ----------
+        denoiser : (y_t (b, 1, h, w), t (b,), context (b, l, d)) -> (b, 1, h, w)
+        y0 : Tensor (b, h, w)
+        context : Tensor (b, l, d)
+        generator, drop_context : as `draw`, where timesteps and noise come from
+
+        Examples
+        --------
+        >>> silent = lambda y_t, t, context: torch.zeros_like(y_t)
+        >>> y0, context = torch.ones(16, 63, 250), torch.ones(16, 1, 768)
+        >>> seeded = torch.Generator().manual_seed(0)
+        >>> loss = DDPM(linear_schedule()).loss(silent, y0, context, generator=seeded)
+        >>> round(loss.item(), 2)                             # it misses all of the noise
+        1.0
+        """
         draw = self.draw(y0, generator=generator, drop_context=drop_context)
         return self.losses(denoiser, y0, context, *draw).mean()
 
-    # Noise is removed (Section 3.5). t is one number for the whole batch; s < t is the timestep
-    # that comes next on the way down, t - 1 unless given.
+    # Noise is removed (Section 3.5). t is one number for the whole batch.
 
     def posterior_mean(self, y0: Tensor, y_t: Tensor, t: int, s: int | None = None) -> Tensor:
-        """The mean of q(y_s | y_t, y0), (b, h, w) (Ho et al. 2020, equation 7)."""
+        """The mean of q(y_s | y_t, y0), (b, h, w) (Ho et al. 2020, equation 7).
+
+        s < t is the timestep that comes next on the way down, by default t - 1.
+        """
         bar_t, bar_s = self.alpha_bar(t), self.alpha_bar(t - 1 if s is None else s)
         alpha = bar_t / bar_s  # alpha_t, if s = t - 1
         clean = math.sqrt(bar_s) * (1 - alpha) / (1 - bar_t)
@@ -264,6 +251,14 @@ class DDPM:
         Put y0 = (y_t - sin eps) / cos into the posterior mean and the paper's formula comes out.
         By way of y0 it serves v and x0 too, and zero terminal SNR, where alpha_t = 0. The paper
         leaves sigma_t open; this is the posterior's.
+
+        Examples
+        --------
+        >>> ddpm, z = DDPM(linear_schedule()), torch.zeros(1, 1, 1)
+        >>> y0, eps = torch.full((1, 1, 1), 3.0), torch.ones(1, 1, 1)
+        >>> y = ddpm.reverse_step(eps, ddpm.q_sample(y0, 0, eps), 0, z)    # told the true noise
+        >>> round(y.item(), 4)
+        3.0
         """
         mean = self.posterior_mean(self.to_y0(prediction, y_t, t), y_t, t)
         return mean + math.sqrt(self.posterior_variance(t)) * noise
@@ -276,6 +271,15 @@ class DDPM:
         """One signal per context (b, l, d), by Section 3.5 from T-1 to 0: (b, h, w).
 
         `shape` is (h, w). With one generator per row, a row does not depend on its batch.
+        `ValueError` if their number or the shape's is another.
+
+        Examples
+        --------
+        >>> ddpm = DDPM(cosine_schedule(50), prediction="x0")
+        >>> sure = lambda y_t, t, context: torch.full_like(y_t, 3)
+        >>> ddpm.sample(sure, torch.zeros(1, 1, 768), (2, 3))
+        tensor([[[3., 3., 3.],
+                 [3., 3., 3.]]])
         """
         y = pure_noise(context, shape, generator)                              # y_T
         context = encode_once(denoiser, context)
@@ -307,7 +311,16 @@ def encode_once(denoiser: Denoiser, context: Tensor) -> Tensor:
 
 
 def pure_noise(context: Tensor, shape: tuple[int, int], generator: Generators) -> Tensor:
-    """y_T ~ N(0, I), where Section 3.5 starts, for each row of the context: (b, h, w)."""
+    """y_T ~ N(0, I), where Section 3.5 starts, for each row of the context: (b, h, w).
+
+    `ValueError` unless `shape` is (h, w).
+
+    Examples
+    --------
+    >>> y = pure_noise(torch.zeros(4, 1, 768), (63, 250), torch.Generator().manual_seed(0))
+    >>> y.shape, round(y.std().item(), 2)
+    (torch.Size([4, 63, 250]), 1.0)
+    """
     if len(shape) != 2:
         raise ValueError(f"shape is {tuple(shape)}; wanted (sensors, times), without the batch")
     return gaussian((len(context), *shape), generator, like=context)

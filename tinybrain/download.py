@@ -25,7 +25,7 @@ from typing import BinaryIO
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-from torch.hub import tqdm  # comes with torch: a plainer bar where tqdm is not installed
+from torch.hub import tqdm  # type: ignore[attr-defined]  # a plainer bar where tqdm is missing
 
 from .files import try_lock
 
@@ -40,6 +40,11 @@ def cache_folder(cache_dir: str | Path | None = None) -> Path:
 
     The last is tinybrain/ in $XDG_CACHE_HOME or ~/.cache (Linux), in ~/Library/Caches (macOS), in
     %LOCALAPPDATA% (Windows). The folder is not made.
+
+    Examples
+    --------
+    >>> cache_folder("/data/weights").as_posix()
+    '/data/weights'
     """
     chosen = cache_dir or os.environ.get("TINYBRAIN_CACHE")
     if chosen:
@@ -52,7 +57,15 @@ def cache_folder(cache_dir: str | Path | None = None) -> Path:
 
 
 def file_sha256(path: str | Path, *, progress: bool = False) -> str:
-    """The SHA-256 of a file of any size, 64 hexadecimal digits."""
+    """The SHA-256 of a file of any size, 64 hexadecimal digits.
+
+    Examples
+    --------
+    >>> from tempfile import NamedTemporaryFile
+    >>> with NamedTemporaryFile() as empty:
+    ...     file_sha256(empty.name)
+    'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855'
+    """
     path = Path(path)
     with open(path, "rb") as file, _bar(f"checking {path.name}", progress) as bar:
         bar.total = path.stat().st_size
@@ -159,6 +172,11 @@ class _Part:
         self.total: int | None = None  # bytes, as the server announced
         self.version: str | None = None  # ETag or Last-Modified
 
+    @property
+    def missing(self) -> int:
+        """Bytes to come, as far as is known."""
+        return (self.total or self.have) - self.have
+
     def restart(self) -> None:
         self.file.truncate(0)
         self.digest, self.have, self.inherited = hashlib.sha256(), 0, False
@@ -186,11 +204,10 @@ def _download(url: str, sha256: str, path: Path, progress: bool) -> None:
         except _Failed as error:
             raise ConnectionError(f"{url} cannot be downloaded: {error}. {by_hand}") from None
         except OSError as error:  # of the disk: those of the network have become _Failed
-            missing = (part.total or part.have) - part.have
             raise OSError(
                 error.errno,
-                f"{error.strerror}: {name} keeps the {part.have} bytes that came, {missing} more "
-                "are needed; make room and try again",
+                f"{error.strerror}: {name} keeps the {part.have} bytes that came, {part.missing} "
+                "more are needed; make room and try again",
             ) from None
     found = part.digest.hexdigest()
     if found != sha256:
@@ -226,10 +243,10 @@ def _receive(url: str, part: _Part) -> None:
     """One request for what is missing; returns when nothing is."""
     with _ask(url, part) as answer:
         _accept(answer, part)
-        if shutil.disk_usage(Path(part.file.name).parent).free < part.total - part.have:
+        if shutil.disk_usage(Path(part.file.name).parent).free < part.missing:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        while missing := part.total - part.have:
-            part.add(_read(answer, missing))
+        while part.missing:
+            part.add(_read(answer, part.missing))
 
 
 def _ask(url: str, part: _Part) -> HTTPResponse:
@@ -239,7 +256,8 @@ def _ask(url: str, part: _Part) -> HTTPResponse:
         if part.version:  # the server sends the whole file should it be another by now
             headers["If-Range"] = part.version
     try:
-        return urlopen(Request(url, headers=headers), timeout=TIMEOUT)
+        answer: HTTPResponse = urlopen(Request(url, headers=headers), timeout=TIMEOUT)
+        return answer
     except HTTPError as error:
         error.close()
         if error.code == 416:  # there is no such part: what we have is of some other file
@@ -285,7 +303,7 @@ def _bar(name: str, progress: bool) -> tqdm:
     return tqdm(desc=name, unit="B", unit_scale=True, disable=hidden, dynamic_ncols=True)
 
 
-def _hash(file: BinaryIO, bar: tqdm):
+def _hash(file: BinaryIO, bar: tqdm) -> hashlib._Hash:
     digest = hashlib.sha256()
     while data := file.read(CHUNK):
         digest.update(data)

@@ -23,6 +23,14 @@ def write_atomically(path: str | Path, write: Callable[[BinaryIO], object]) -> P
     ------
     OSError
         If the folder cannot be written or the disk is full.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = write_atomically(f"{folder}/new/data.bin", lambda file: file.write(b"whole"))
+    ...     path.read_bytes(), [entry.name for entry in path.parent.iterdir()]
+    (b'whole', ['data.bin'])
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

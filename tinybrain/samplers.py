@@ -21,13 +21,16 @@ from typing import NamedTuple
 
 import torch
 from torch import Generator, Tensor
-from torch.hub import tqdm
+from torch.hub import tqdm  # type: ignore[attr-defined]
 
-from tinybrain.ddpm import DDPM, Denoiser, Generators, encode_once, gaussian, predict, pure_noise
+from .ddpm import DDPM, Denoiser, Generators, encode_once, gaussian, predict, pure_noise
 
 
 class Step(NamedTuple):
-    """One look of the network, or at last, with t = -1, the finished signal in both fields."""
+    """One look of the network, or at last, with t = -1, the finished signal in both fields.
+
+    `y_t` is the signal at timestep t, `y0` the clean signal that the network sees in it.
+    """
 
     t: int
     y_t: Tensor                                                                # (b, h, w)
@@ -41,7 +44,20 @@ def ancestral(
     """The reverse process of Section 3.5, by default through all T timesteps.
 
     With fewer `steps` it jumps, each time by the posterior between the two timesteps. Arguments
-    as for `sample`.
+    and errors as for `sample`.
+
+    Examples
+    --------
+    >>> from tinybrain.ddpm import DDPM, cosine_schedule
+    >>> ddpm = DDPM(cosine_schedule(4), prediction="x0")
+    >>> sure = lambda y_t, t, context: torch.full_like(y_t, 3)
+    >>> for step in ancestral(ddpm, sure, torch.zeros(1, 1, 768), (63, 250)):
+    ...     print(f"{step.t}: standard deviation {step.y_t.std().round(decimals=1):.1f}")
+    3: standard deviation 1.0
+    2: standard deviation 0.9
+    1: standard deviation 0.7
+    0: standard deviation 0.4
+    -1: standard deviation 0.0
     """
     y = pure_noise(context, shape, generator)                                  # (b, h, w)
     look = _observer(ddpm, denoiser, context, guidance)
@@ -62,7 +78,15 @@ def ddim(
     """Denoising diffusion implicit models (Song et al. 2021, equation 12).
 
     `eta` scales the noise of each step: 0 adds none, so the signal is a function of y_T; 1 adds
-    the posterior's, which is `ancestral`.
+    the posterior's, which is `ancestral`. Other arguments and errors as for `sample`.
+
+    Examples
+    --------
+    >>> from tinybrain.ddpm import DDPM, linear_schedule
+    >>> ddpm = DDPM(linear_schedule())
+    >>> silent = lambda y_t, t, context: torch.zeros_like(y_t)
+    >>> [step.t for step in ddim(ddpm, silent, torch.zeros(1, 1, 768), (63, 250), steps=4)]
+    [999, 749, 499, 249, -1]
     """
     if not 0 <= eta <= 1:
         raise ValueError(f"ddim: eta is {eta}; wanted 0 (deterministic) to 1 (ancestral)")
@@ -89,6 +113,16 @@ def dpm_solver(
     The deterministic path is solved in lambda = log(cos / sin). Order 2 extends the line through
     the last two y0 to the middle of the jump; order 1 holds y0 still, which is DDIM with eta 0.
     The first jump has nothing to extend, and lambda ends at infinity, so both ends are order 1.
+    Other arguments and errors as for `sample`.
+
+    Examples
+    --------
+    >>> from tinybrain.ddpm import DDPM, linear_schedule
+    >>> ddpm = DDPM(linear_schedule().zero_terminal_snr(), prediction="x0")
+    >>> sure = lambda y_t, t, context: torch.full_like(y_t, 3)
+    >>> *looks, last = dpm_solver(ddpm, sure, torch.zeros(1, 1, 768), (63, 250), steps=20)
+    >>> len(looks), last.t, last.y0.mean().item()
+    (20, -1, 3.0)
     """
     if order not in (1, 2):
         raise ValueError(f"dpm_solver: order is {order!r}; wanted 1 or 2")
@@ -117,6 +151,9 @@ def sample(
 
     Parameters
     ----------
+    ddpm : DDPM
+    denoiser : (y_t (b, 1, h, w), t (b,), context (b, l, d)) -> (b, 1, h, w)
+    context : Tensor (b, l, d)
     shape : (h, w)
     sampler : "ancestral", "ddim" or "dpm_solver"
     steps : int, 1 to T
@@ -129,7 +166,22 @@ def sample(
         With one for each row, a row does not depend on its batch.
     progress : bool
         Show a bar.
+
+    Raises
+    ------
+    ValueError
+        Another sampler, or steps that the schedule does not have; a shape of other axes; or
+        another number of generators than rows.
+
+    Examples
+    --------
+    >>> from tinybrain.ddpm import DDPM, linear_schedule
+    >>> ddpm = DDPM(linear_schedule())
+    >>> silent = lambda y_t, t, context: torch.zeros_like(y_t)             # in place of a UNet2D
+    >>> sample(ddpm, silent, torch.zeros(4, 1, 768), (63, 250), sampler="dpm_solver").shape
+    torch.Size([4, 63, 250])
     """
+    runs: dict[str, Callable[..., Iterator[Step]]]
     runs = {"ancestral": ancestral, "ddim": ddim, "dpm_solver": dpm_solver}
     if sampler not in runs:
         raise ValueError(f"sample: sampler is {sampler!r}; wanted one of {', '.join(runs)}")
@@ -157,7 +209,15 @@ def conditional_mean(
     Raises
     ------
     ValueError
-        If the schedule keeps some of the signal to the end.
+        If the schedule keeps some of the signal to the end, or `draws` is less than 1.
+
+    Examples
+    --------
+    >>> from tinybrain.ddpm import DDPM, linear_schedule
+    >>> ddpm = DDPM(linear_schedule().zero_terminal_snr(), prediction="v")
+    >>> knows = lambda y_t, t, context: torch.full_like(y_t, -0.5)
+    >>> conditional_mean(ddpm, knows, torch.zeros(1, 1, 768), (63, 250)).mean().item()
+    0.5
     """
     last = ddpm.steps - 1
     if ddpm.alpha_bar(last) > 0:
@@ -170,7 +230,7 @@ def conditional_mean(
         raise ValueError(f"conditional_mean: draws is {draws}; wanted at least 1")
     look = _observer(ddpm, denoiser, context, guidance=1.0)
     generator = Generator().manual_seed(0)
-    total = 0
+    total = torch.zeros(())
     for _ in range(draws):
         noise = pure_noise(context[:1], shape, generator)                      # (1, h, w)
         total = total + look(noise.expand(len(context), -1, -1), last)

@@ -26,16 +26,26 @@ from torch.utils.checkpoint import checkpoint
 class Speed:
     """The choices; each is measured alone by `examples/benchmark_levers.py`.
 
+    Parameters
+    ----------
+    compile, recompute, tf32 : bool
+        See the top of this module; tf32 where the device has it.
+
     Raises
     ------
     ValueError
         With `compile` and `recompute` together: torch 2.13 then gives wrong gradients on a CPU
         (attention in a recomputed block), without a word.
+
+    Examples
+    --------
+    >>> Speed(recompute=True)
+    Speed(compile=False, recompute=True, tf32=True)
     """
 
     compile: bool = False
     recompute: bool = False
-    tf32: bool = True  # where the device has it
+    tf32: bool = True
 
     def __post_init__(self) -> None:
         if self.compile and self.recompute:
@@ -50,14 +60,23 @@ class Block(nn.Module):
 
     recompute = False
 
-    def __call__(self, *inputs):
+    def __call__(self, *inputs: Any) -> Any:
         if self.recompute and torch.is_grad_enabled():
             return checkpoint(super().__call__, *inputs, use_reentrant=False)
         return super().__call__(*inputs)
 
 
 def set_recompute(network: nn.Module, recompute: bool) -> None:
-    """Whether the blocks of a network are computed twice. Dropout draws the same both times."""
+    """Whether the blocks of a network are computed twice. Dropout draws the same both times.
+
+    Examples
+    --------
+    >>> from tinybrain.unet import UNet2D, UNetConfig
+    >>> unet = UNet2D(UNetConfig(channels=(32, 64), attention=(False, True)))
+    >>> set_recompute(unet, True)
+    >>> sum(isinstance(part, Block) and part.recompute for part in unet.modules())
+    18
+    """
     for block in network.modules():
         if isinstance(block, Block):
             block.recompute = recompute

@@ -3,33 +3,39 @@
 An encoder of residual blocks halves the signal at each level, a decoder doubles it back, and every
 encoder output is handed to the decoder as a skip. At the levels marked in `attention`, each
 residual block is followed by a transformer block: self-attention among the positions of the
-signal, cross-attention to the image, feed-forward. Section 3.3.2 is `CrossAttention`:
-
-    Q = H_brain W_Q,  K = h_img W_K,  V = h_img W_V,  Attention = softmax(Q K^T / sqrt(d_k)) V
+signal, cross-attention to the image, feed-forward (all in `blocks`).
 
 The signal (sensors x time points) is an image of one channel, of any height and width from 1 up:
 each upsampling goes to the size of the skip it is about to meet.
 
-Letters: b batch, c channels, h sensors, w time points, p positions (h * w of a level), l context
-tokens, d width. Parts: Ronneberger et al. 2015 (U-Net), Ho et al. 2020 (time, residual blocks),
-Vaswani et al. 2017 (attention), Shazeer 2020 (GEGLU), Rombach et al. 2022 (arrangement).
+Letters: b batch, h sensors, w time points, l context tokens, d width. Ronneberger et al. 2015
+(U-Net), arranged as by Rombach et al. 2022.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange, repeat
+from einops import repeat
 from torch import Tensor, nn
 
-from .speed import Block
+from .blocks import (
+    CrossAttention,
+    KeysAndValues,
+    ResidualBlock,
+    TimeEmbedding,
+    TransformerBlock,
+    attend,
+    module_list,
+)
 from .upsample import upsample
+
+__all__ = ["CONDITIONINGS", "CrossAttention", "Memory", "UNet2D", "UNetConfig", "attend"]
 
 CONDITIONINGS = ("cross_attention", "addition", "concatenation")
 
@@ -41,7 +47,18 @@ def check(ok: bool, message: str) -> None:
 
 @dataclass(frozen=True)
 class UNetConfig:
-    """Shape of a `UNet2D`. The defaults are the paper's network: 161,248,001 parameters."""
+    """Shape of a `UNet2D`. The defaults are the paper's network: 161,248,001 parameters.
+
+    `ValueError` if channels and attention name different levels, if a width does not divide into
+    its groups or heads, or if the conditioning is not in `CONDITIONINGS`.
+
+    Examples
+    --------
+    >>> UNetConfig().channels, UNetConfig().attention
+    ((128, 256, 512, 512), (False, False, True, True))
+    >>> UNetConfig(channels=(32, 64), attention=(False, True)).attended()
+    [64]
+    """
 
     channels: tuple[int, ...] = (128, 256, 512, 512)  # width of each level, outermost first
     attention: tuple[bool, ...] = (False, False, True, True)  # which levels have transformer blocks
@@ -76,149 +93,26 @@ class UNetConfig:
         return [c for c, attends in zip(self.channels, self.attention) if attends]
 
 
-# -------------------------------------------------------------------------------------------------
-# Time
-
-
-def sinusoidal_embedding(t: Tensor, dim: int) -> Tensor:
-    """Timesteps `(b,)` as cosines and sines of `dim / 2` geometric frequencies, 1 to 1/10000."""
-    half = dim // 2
-    frequency = torch.exp(torch.arange(half, device=t.device) * (-math.log(10_000) / half))
-    angle = t[:, None].float() * frequency                                     # (b, dim / 2)
-    return torch.cat([angle.cos(), angle.sin()], dim=-1)                       # (b, dim)
-
-
-class TimeEmbedding(nn.Module):
-    """A timestep as a vector: sinusoids, then a two-layer perceptron."""
-
-    def __init__(self, channels: int, width: int):
-        super().__init__()
-        self.channels = channels
-        self.linear_1 = nn.Linear(channels, width)
-        self.linear_2 = nn.Linear(width, width)
-
-    def forward(self, t: Tensor) -> Tensor:
-        wave = sinusoidal_embedding(t, self.channels).to(self.linear_1.weight.dtype)
-        return self.linear_2(F.silu(self.linear_1(wave)))                      # (b, width)
-
-
-# -------------------------------------------------------------------------------------------------
-# Blocks
-
-
-class ResidualBlock(Block):
-    """norm, SiLU, conv, + time, norm, SiLU, conv, + input."""
-
-    def __init__(self, c_in: int, c_out: int, time_width: int, groups: int, dropout: float):
-        super().__init__()
-        self.norm_1 = nn.GroupNorm(groups, c_in)
-        self.conv_1 = nn.Conv2d(c_in, c_out, 3, padding=1)
-        self.time = nn.Linear(time_width, c_out)
-        self.norm_2 = nn.GroupNorm(groups, c_out)
-        self.dropout = nn.Dropout(dropout)
-        self.conv_2 = nn.Conv2d(c_out, c_out, 3, padding=1)
-        self.shortcut = nn.Identity() if c_in == c_out else nn.Conv2d(c_in, c_out, 1)
-
-    def forward(self, x: Tensor, time: Tensor) -> Tensor:                      # (b, c_in, h, w)
-        y = self.conv_1(F.silu(self.norm_1(x))) + rearrange(self.time(time), "b c -> b c 1 1")
-        y = self.conv_2(self.dropout(F.silu(self.norm_2(y))))
-        return self.shortcut(x) + y                                            # (b, c_out, h, w)
-
-
-def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """softmax(Q K^T / sqrt(d_k)) V for every head: (b, heads, p, d_k) and (b, heads, l, d_k)."""
-    return rearrange(F.scaled_dot_product_attention(q, k, v), "b n p d -> b p (n d)")
-
-
-class SelfAttention(nn.Module):
-    """Every position of the signal asks every other."""
-
-    def __init__(self, width: int, heads: int):
-        super().__init__()
-        self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width, bias=False)
-        self.out = nn.Linear(width, width)
-
-    def forward(self, x: Tensor) -> Tensor:                                    # (b, p, d)
-        q, k, v = rearrange(self.qkv(x), "b p (three n d) -> three b n p d", three=3, n=self.heads)
-        return self.out(attend(q, k, v))
-
-
-class CrossAttention(nn.Module):
-    """Every position of the signal asks the image: Section 3.3.2.
-
-    With a single context token the softmax over one key is 1 whatever the query: the answer is the
-    same vector W_out (W_V h_img) at every position, and W_Q and W_K are idle. This is the paper's
-    case (one CLIP embedding per image), so cross-attention there is an addition, made in eleven
-    places with a projection of their own. `remember` takes the exact shortcut; W_Q, W_K and the
-    norm of the queries then receive no gradient.
-    """
-
-    def __init__(self, width: int, context_dim: int, heads: int):
-        super().__init__()
-        self.heads = heads
-        self.norm = nn.LayerNorm(width)
-        self.q = nn.Linear(width, width, bias=False)
-        self.k = nn.Linear(context_dim, width, bias=False)
-        self.v = nn.Linear(context_dim, width, bias=False)
-        self.out = nn.Linear(width, width)
-
-    def remember(self, context: Tensor) -> tuple[Tensor, ...]:
-        """What this layer needs of a context (b, l, d): keys and values; with l = 1, the answer."""
-        if context.shape[1] == 1:
-            return (self.out(self.v(context)),)                                # (b, 1, d)
-        return tuple(
-            rearrange(f(context), "b l (n d) -> b n l d", n=self.heads) for f in (self.k, self.v)
-        )
-
-    def forward(self, x: Tensor, memory: tuple[Tensor, ...]) -> Tensor:        # (b, p, d)
-        if len(memory) == 1:
-            return memory[0]
-        q = rearrange(self.q(self.norm(x)), "b p (n d) -> b n p d", n=self.heads)
-        return self.out(attend(q, *memory))
-
-
-class TransformerBlock(Block):
-    """Self-attention, cross-attention, GEGLU feed-forward over the positions of one level."""
-
-    def __init__(self, width: int, config: UNetConfig):
-        super().__init__()
-        self.norm_in = nn.GroupNorm(config.groups, width, eps=1e-6)
-        self.proj_in = nn.Linear(width, width)
-        self.norm_self = nn.LayerNorm(width)
-        self.self_attention = SelfAttention(width, config.heads)
-        crosses = config.conditioning == "cross_attention"
-        self.cross_attention = (
-            CrossAttention(width, config.context_dim, config.heads) if crosses else None
-        )
-        self.norm_ff = nn.LayerNorm(width)
-        self.ff_in = nn.Linear(width, 8 * width)
-        self.ff_out = nn.Linear(4 * width, width)
-        self.proj_out = nn.Linear(width, width)
-
-    def forward(self, x: Tensor, memory: tuple[Tensor, ...] | None) -> Tensor:  # (b, d, h, w)
-        y = self.proj_in(rearrange(self.norm_in(x), "b d h w -> b (h w) d"))
-        y = y + self.self_attention(self.norm_self(y))
-        if self.cross_attention is not None:
-            y = y + self.cross_attention(y, memory)
-        value, gate = self.ff_in(self.norm_ff(y)).chunk(2, dim=-1)
-        y = y + self.ff_out(value * F.gelu(gate))
-        return x + rearrange(self.proj_out(y), "b (h w) d -> b d h w", h=x.shape[2])
-
-
 class Level(nn.Module):
     """Residual blocks of one level, each with its transformer block if the level attends."""
 
-    def __init__(self, widths: list[tuple[int, int]], transformers: int, config: UNetConfig):
+    resample: nn.Conv2d | None  # the convolution that leaves the level, if it is left
+
+    def __init__(
+        self, widths: list[tuple[int, int]], transformers: int, config: UNetConfig
+    ) -> None:
         super().__init__()
-        time_width = 4 * config.channels[0]
-        self.residual = nn.ModuleList(
-            ResidualBlock(c_in, c, time_width, config.groups, config.dropout) for c_in, c in widths
+        time_width, groups = 4 * config.channels[0], config.groups
+        self.residual = module_list(
+            ResidualBlock(c_in, c, time_width, groups, config.dropout) for c_in, c in widths
         )
-        self.transformer = nn.ModuleList(
-            TransformerBlock(widths[0][1], config) for _ in range(transformers)
+        crosses = config.conditioning == "cross_attention"
+        context_dim = config.context_dim if crosses else None
+        self.transformer = module_list(
+            TransformerBlock(widths[0][1], config.heads, groups, context_dim)
+            for _ in range(transformers)
         )
-        self.resample = None  # the convolution that leaves the level, if it is left
+        self.resample = None
 
     def blocks(self) -> Iterator[tuple[ResidualBlock, TransformerBlock | None]]:
         return zip_longest(self.residual, self.transformer)
@@ -227,12 +121,8 @@ class Level(nn.Module):
 class Memory(NamedTuple):
     """All that a `UNet2D` needs of a context; the same for every step of a reverse process."""
 
-    layers: list[tuple[Tensor, ...] | None]  # of each transformer block, in the forward's order
+    layers: list[KeysAndValues | None]  # of each transformer block, in the forward's order
     embedding: Tensor | None  # of "addition" (b, time width) and "concatenation" (b, maps)
-
-
-# -------------------------------------------------------------------------------------------------
-# The network
 
 
 class UNet2D(nn.Module):
@@ -252,9 +142,17 @@ class UNet2D(nn.Module):
     ------
     ValueError
         If `y_t`, `t` and `context` do not fit the config or one another.
+
+    Examples
+    --------
+    >>> config = UNetConfig(channels=(32, 64), attention=(False, True), heads=4)
+    >>> unet = UNet2D(config)
+    >>> y_t, t, context = torch.randn(2, 1, 63, 50), torch.tensor([3, 999]), torch.randn(2, 1, 768)
+    >>> unet(y_t, t, context).shape
+    torch.Size([2, 1, 63, 50])
     """
 
-    def __init__(self, config: UNetConfig = UNetConfig()):
+    def __init__(self, config: UNetConfig = UNetConfig()) -> None:
         super().__init__()
         self.config = config
         c, last, blocks = config.channels, len(config.channels) - 1, config.layers_per_block
@@ -265,7 +163,7 @@ class UNet2D(nn.Module):
         self.time = TimeEmbedding(c[0], 4 * c[0])
         self.conv_in = nn.Conv2d(config.in_channels + maps, c[0], 3, padding=1)
 
-        self.down, skips = nn.ModuleList(), [c[0]]
+        down, skips = [], [c[0]]
         for i, width in enumerate(c):
             widths = [(skips[-1], width)] + [(width, width)] * (blocks - 1)
             level = Level(widths, blocks * config.attention[i], config)
@@ -273,36 +171,48 @@ class UNet2D(nn.Module):
             if i < last:
                 level.resample = nn.Conv2d(width, width, 3, stride=2, padding=1)
                 skips.append(width)
-            self.down.append(level)
+            down.append(level)
+        self.down = module_list(down)
 
         self.middle = Level([(c[-1], c[-1])] * 2, 1, config)
 
-        self.up, below = nn.ModuleList(), c[-1]
+        up, below = [], c[-1]
         for i, width in reversed(list(enumerate(c))):
             widths = [(skips.pop() + (width if j else below), width) for j in range(blocks + 1)]
             level = Level(widths, (blocks + 1) * config.attention[i], config)
             if i > 0:
                 level.resample = nn.Conv2d(width, width, 3, padding=1)
-            self.up.append(level)
+            up.append(level)
             below = width
+        self.up = module_list(up)
 
         self.norm_out = nn.GroupNorm(config.groups, c[0])
         self.conv_out = nn.Conv2d(c[0], config.out_channels, 3, padding=1)
         if config.zero_output:
-            nn.init.zeros_(self.conv_out.weight)
-            nn.init.zeros_(self.conv_out.bias)
+            for weight in self.conv_out.parameters():
+                nn.init.zeros_(weight)
         if min(c) >= 64:  # wide convolutions are faster so; for narrow ones group norm loses more
-            self.to(memory_format=torch.channels_last)
+            self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # untyped
 
     def encode_context(self, context: Tensor) -> Memory:
-        """Keys and values of a context (b, l, d), computed once and passed instead of it."""
+        """Keys and values of a context (b, l, d), computed once and passed instead of it.
+
+        `ValueError` if the context has other axes, or another d than `context_dim`.
+
+        Examples
+        --------
+        >>> unet = UNet2D(UNetConfig(channels=(32, 64), attention=(False, True), heads=4))
+        >>> y_t, t, context = torch.randn(2, 1, 9, 14), torch.zeros(2), torch.randn(2, 1, 768)
+        >>> torch.equal(unet(y_t, t, unet.encode_context(context)), unet(y_t, t, context))
+        True
+        """
         check(
             context.ndim == 3 and context.shape[-1] == self.config.context_dim,
             f"UNet2D: the context is {tuple(context.shape)}; wanted (batch, tokens, "
             f"{self.config.context_dim})",
         )
         layers = [
-            block.cross_attention and block.cross_attention.remember(context)
+            block.cross_attention.remember(context) if block.cross_attention else None
             for level in (*self.down, self.middle, *self.up)
             for block in level.transformer
         ]
@@ -320,7 +230,7 @@ class UNet2D(nn.Module):
         time = self.time(t)
         if self.config.conditioning == "addition":
             time = time + memory.embedding
-        if self.config.conditioning == "concatenation":
+        if memory.embedding is not None and self.config.conditioning == "concatenation":
             maps = repeat(memory.embedding, "b m -> b m h w", h=y_t.shape[2], w=y_t.shape[3])
             y_t = torch.cat([y_t, maps], dim=1)
         time = F.silu(time)
@@ -347,4 +257,4 @@ class UNet2D(nn.Module):
             if level.resample:
                 x = upsample(x, level.resample, skips[-1].shape[2:])
 
-        return self.conv_out(F.silu(self.norm_out(x)))
+        return cast(Tensor, self.conv_out(F.silu(self.norm_out(x))))

@@ -16,6 +16,8 @@ and the last output must not read beyond it; that row or column is computed in t
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from einops import einsum
@@ -26,11 +28,19 @@ TAPS = torch.tensor([[0.0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]])
 
 def in_two_steps(x: Tensor, conv: nn.Conv2d, size: tuple[int, int]) -> Tensor:
     """conv(x repeated to `size`): x (b, c, h, w), a size of 2h or 2h - 1 by 2w or 2w - 1."""
-    return conv(F.interpolate(x, size=size, mode="nearest"))
+    return cast(Tensor, conv(F.interpolate(x, size=size, mode="nearest")))
 
 
 def upsample(x: Tensor, conv: nn.Conv2d, size: tuple[int, int]) -> Tensor:
-    """The same as `in_two_steps`, by a transposed convolution."""
+    """The same as `in_two_steps`, by a transposed convolution.
+
+    Examples
+    --------
+    >>> x, conv = torch.randn(1, 4, 32, 125), nn.Conv2d(4, 4, 3, padding=1)
+    >>> y = upsample(x, conv, (63, 250))
+    >>> torch.allclose(y, in_two_steps(x, conv, (63, 250)), atol=1e-5)
+    True
+    """
     h, w = size
     taps = TAPS.to(conv.weight)
     kernel = einsum(taps, taps, conv.weight, "p u, q v, o i u v -> i o p q")

@@ -1,7 +1,8 @@
 """CLIP: images and words to embeddings of one space.
 
-`model.py` are the two towers, `image.py` and `tokenizer.py` make what goes into them; `weights.py`
-finds and loads what they have learned, under the names of `names.py`.
+`model.py` are the two towers, `transformer.py` their blocks; `image.py` and `tokenizer.py` make
+what goes into them; `weights.py` finds and loads what they have learned, under the names of
+`names.py`.
 """
 
 from .image import preprocess

@@ -25,10 +25,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Picture = str | os.PathLike[str] | Image.Image | NDArray[np.uint8]
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)  # of the images OpenAI trained on: R, G, B
 STD = (0.26862954, 0.26130258, 0.27577711)
@@ -36,7 +43,7 @@ RULES = 1  # goes up when the pixels that come out change; features kept on disk
 MAX_ASPECT = 1000  # a longer strip would fill gigabytes once its short side is `size`
 
 
-def preprocess(image, size: int = 224) -> Tensor:
+def preprocess(image: Picture, size: int = 224) -> Tensor:
     """Make one image what a tower with `image_size` = `size` takes.
 
     Parameters
@@ -59,6 +66,12 @@ def preprocess(image, size: int = 224) -> Tensor:
         A truncated file, no image, or one of the kinds refused above; the file is named.
     TypeError
         Neither a path, nor a PIL image, nor a uint8 array.
+
+    Examples
+    --------
+    >>> white = preprocess(Image.new("RGB", (640, 480), "white"))
+    >>> white.shape, white[:, 0, 0]
+    (torch.Size([3, 224, 224]), tensor([1.9303, 2.0749, 2.1459]))
     """
     return normalize(square(image, size))
 
@@ -69,7 +82,7 @@ def normalize(pixels: Tensor) -> Tensor:
     return (pixels / 255 - mean) / std
 
 
-def square(image, size: int = 224) -> Tensor:
+def square(image: Picture, size: int = 224) -> Tensor:
     """The pixels before `normalize`, (3, size, size) uint8: what is cheap to keep and to move."""
     if isinstance(image, (str, os.PathLike)):
         with _open(Path(image)) as file:
@@ -95,14 +108,14 @@ def _open(path: Path) -> Image.Image:
         raise FileNotFoundError(f"{path} {found}; an image file was wanted")
     try:
         return Image.open(path)
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise ValueError(f"{path} is not an image, or of a kind PIL does not read") from None
     except Exception as error:  # each of PIL's readers has its own
         raise ValueError(f"{path} cannot be opened as an image: {error}") from error
 
 
-def _from_array(array) -> Image.Image:
-    shape, dtype = getattr(array, "shape", None), getattr(array, "dtype", None)
+def _from_array(array: NDArray[np.uint8]) -> Image.Image:
+    shape, dtype = getattr(array, "shape", ()), getattr(array, "dtype", None)
     if str(dtype) != "uint8":
         came = type(array).__name__ if dtype is None else f"array of {dtype}"
         raise TypeError(f"an image is a path, a PIL image or a uint8 array, not {came}")

@@ -3,17 +3,14 @@
 Radford et al. 2021 (arXiv 2103.00020, Section 2.4), on the transformer of Dosovitskiy et al. 2021
 (arXiv 2010.11929, equations 1 to 4):
 
-    x = ln_pre([class; patches E] + positions)
-    x = x + attention(ln_1(x)),   x = x + mlp(ln_2(x))           once per block
+    x = blocks(ln_pre([class; patches E] + positions))           see `transformer`
     z = ln_post(x) proj                                          z[0], the class token: the image
-
-    attention = softmax(q k^T / sqrt(width / heads)) v,   mlp(x) = c_proj(QuickGELU(c_fc(x)))
 
 The text tower has the same blocks, but no token sees a later one, and its answer is taken at the
 token that ends the sentence, the first to have seen it all:
 
-    z = ln_final(x) text_projection                              x after the blocks, from
-    x = token_embedding[ids] + positions
+    x = blocks(token_embedding[ids] + positions)
+    z = ln_final(x) text_projection
 
 Parameters have the names of OpenAI's files (visual.conv1.weight, ...), which so load strictly.
 Shapes: b batch, s pixels on a side, l tokens (1 + patches, or those of a text), d width.
@@ -31,11 +28,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .tokenizer import Tokenizer
+from .transformer import ACTIVATIONS, Transformer
 
 
 @dataclass(frozen=True)
 class VisionConfig:
-    """Sizes of an image tower; the defaults are ViT-L/14, the paper's."""
+    """Sizes of an image tower; the defaults are ViT-L/14, the paper's.
+
+    `ValueError` if a size is no whole number from 1 up, if heads do not divide width or patches
+    the image, or for another activation.
+
+    Examples
+    --------
+    >>> VisionConfig().tokens
+    257
+    """
 
     image_size: int = 224
     patch_size: int = 14
@@ -58,7 +65,15 @@ class VisionConfig:
 
 @dataclass(frozen=True)
 class TextConfig:
-    """Sizes of a text tower; the defaults are those that belong to ViT-L/14."""
+    """Sizes of a text tower; the defaults are those that belong to ViT-L/14.
+
+    Raises as `VisionConfig`.
+
+    Examples
+    --------
+    >>> TextConfig(width=512, heads=8).context
+    77
+    """
 
     vocabulary: int = 49_408
     context: int = 77  # tokens, with start and end
@@ -82,81 +97,6 @@ def _check_sizes(config: VisionConfig | TextConfig) -> None:
         raise ValueError(f"{config}: activation is one of {', '.join(ACTIVATIONS)}")
 
 
-# Which of the two it is stands in no weight; with the wrong one features are silently others.
-ACTIVATIONS = {"quick_gelu": lambda x: x * torch.sigmoid(1.702 * x), "gelu": F.gelu}
-
-
-class Attention(nn.Module):
-    """Multi-head self-attention, (b, l, d) -> (b, l, d); q, k and v are one stacked matrix.
-
-    With `asking`, only that many tokens, the first, ask; all are asked, and l of the answer is it.
-    """
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.in_proj_weight = nn.Parameter(torch.zeros(3 * width, width))
-        self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
-        self.out_proj = nn.Linear(width, width)
-
-    def forward(self, x: Tensor, causal: bool = False, asking: int | None = None) -> Tensor:
-        weight, bias, d = self.in_proj_weight, self.in_proj_bias, x.shape[-1]
-        q = F.linear(x[:, :asking], weight[:d], bias[:d])  # (b, asking, d)
-        kv = F.linear(x, weight[d:], bias[d:])  # (b, l, 2 d)
-        q = rearrange(q, "b l (h c) -> b h l c", h=self.heads)
-        k, v = rearrange(kv, "b l (two h c) -> two b h l c", two=2, h=self.heads)
-        x = F.scaled_dot_product_attention(q, k, v, is_causal=causal)  # (b, h, asking, c)
-        return self.out_proj(rearrange(x, "b h l c -> b l (h c)"))
-
-
-class MLP(nn.Module):
-    """Two layers, four times as wide in between, (b, l, d) -> (b, l, d)."""
-
-    def __init__(self, width: int, activation: str) -> None:
-        super().__init__()
-        self.activation = ACTIVATIONS[activation]
-        self.c_fc = nn.Linear(width, 4 * width)
-        self.c_proj = nn.Linear(4 * width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.c_proj(self.activation(self.c_fc(x)))
-
-
-class Block(nn.Module):
-    """One pre-norm transformer block, (b, l, d) -> (b, l, d), or of the tokens `asking`."""
-
-    def __init__(self, width: int, heads: int, activation: str) -> None:
-        super().__init__()
-        self.ln_1 = nn.LayerNorm(width)
-        self.attn = Attention(width, heads)
-        self.ln_2 = nn.LayerNorm(width)
-        self.mlp = MLP(width, activation)
-
-    def forward(self, x: Tensor, causal: bool = False, asking: int | None = None) -> Tensor:
-        x = x[:, :asking] + self.attn(self.ln_1(x), causal, asking)
-        return x + self.mlp(self.ln_2(x))
-
-
-class Transformer(nn.Module):
-    """The blocks of a tower; `causal`: no token sees a later one.
-
-    Where only the first tokens of the answer are wanted, the last block need not make the others.
-    """
-
-    def __init__(self, config: VisionConfig | TextConfig) -> None:
-        super().__init__()
-        width, heads = config.width, config.heads
-        self.resblocks = nn.ModuleList(
-            Block(width, heads, config.activation) for _ in range(config.layers)
-        )
-
-    def forward(self, x: Tensor, causal: bool = False, wanted: int | None = None) -> Tensor:
-        *blocks, last = self.resblocks
-        for block in blocks:
-            x = block(x, causal)
-        return last(x, causal, asking=wanted)
-
-
 class VisionTransformer(nn.Module):
     """The image tower; its weights come from a file or from `random_clip`."""
 
@@ -168,7 +108,7 @@ class VisionTransformer(nn.Module):
         self.class_embedding = nn.Parameter(torch.zeros(width))
         self.positional_embedding = nn.Parameter(torch.zeros(config.tokens, width))
         self.ln_pre = nn.LayerNorm(width)
-        self.transformer = Transformer(config)
+        self.transformer = Transformer(width, config.layers, config.heads, config.activation)
         self.ln_post = nn.LayerNorm(width)
         self.proj = nn.Parameter(torch.zeros(width, config.embed_dim))
 
@@ -187,28 +127,45 @@ class VisionTransformer(nn.Module):
         x = torch.cat([first, patches], dim=1) + self.positional_embedding  # (b, l, d)
         x = self.transformer(self.ln_pre(x), wanted=None if tokens else 1)
         # CLIP was trained on the class token alone; the patches pass the same norm and matrix.
-        z = self.ln_post(x) @ self.proj
+        z: Tensor = self.ln_post(x) @ self.proj
         return z if tokens else z[:, 0]
 
 
 class CLIP(nn.Module):
     """CLIP: the image tower `visual` and, where a `text` config is given, the text tower.
 
-    The text tower's parameters are this module's own, as in OpenAI's files.
+    It is made by `load`, with weights, or by `random_clip`. The text tower's parameters are this
+    module's own, as in OpenAI's files.
+
+    Parameters
+    ----------
+    vision : VisionConfig
+    text : TextConfig, optional
+
+    Attributes
+    ----------
+    visual : VisionTransformer
+    tokenizer : Tokenizer or None
+        What `encode_text` reads texts with; CLIP's own, fetched when it is first needed.
+
+    Raises
+    ------
+    ValueError
+        The towers embed in different numbers.
     """
 
     def __init__(self, vision: VisionConfig, text: TextConfig | None = None) -> None:
         super().__init__()
         self.visual = VisionTransformer(vision)
         self.text = text
-        self.tokenizer: Tokenizer | None = None  # by default CLIP's own, once it is needed
+        self.tokenizer: Tokenizer | None = None
         if text is None:
             return
         if text.embed_dim != vision.embed_dim:
             raise ValueError(f"the towers embed in {vision.embed_dim} and {text.embed_dim} numbers")
         self.token_embedding = nn.Embedding(text.vocabulary, text.width)
         self.positional_embedding = nn.Parameter(torch.zeros(text.context, text.width))
-        self.transformer = Transformer(text)
+        self.transformer = Transformer(text.width, text.layers, text.heads, text.activation)
         self.ln_final = nn.LayerNorm(text.width)
         self.text_projection = nn.Parameter(torch.zeros(text.width, text.embed_dim))
         self.logit_scale = nn.Parameter(torch.zeros(()))  # of the contrastive loss; unused here
@@ -230,8 +187,14 @@ class CLIP(nn.Module):
         Returns
         -------
         Tensor, (b, embed_dim), or (b, 1 + patches, embed_dim) with `tokens`
+
+        Examples
+        --------
+        >>> clip, pixels = random_clip(DEMO_VISION), torch.zeros(2, 3, 64, 64)
+        >>> clip.encode_image(pixels).shape, clip.encode_image(pixels, tokens=True).shape
+        (torch.Size([2, 256]), torch.Size([2, 65, 256]))
         """
-        z = self.visual(pixels, tokens)
+        z: Tensor = self.visual(pixels, tokens)
         return F.normalize(z, dim=-1) if normalize else z
 
     def encode_text(
@@ -257,11 +220,19 @@ class CLIP(nn.Module):
         ------
         ValueError
             This CLIP has no text tower; a text is too long; or the ids are not this tower's.
+
+        Examples
+        --------
+        >>> clip = random_clip(DEMO_VISION, text=DEMO_TEXT)
+        >>> clip.tokenizer = Tokenizer()                # every byte a token; CLIP's is downloaded
+        >>> clip.encode_text(["a photo of a dog", "a photo of a cat"]).shape
+        torch.Size([2, 256])
         """
         if self.text is None:
             raise ValueError("this CLIP was made without a text tower: it encodes images only")
-        ids = texts
-        if not isinstance(texts, Tensor):
+        if isinstance(texts, Tensor):
+            ids = texts
+        else:
             self.tokenizer = self.tokenizer or Tokenizer.load()
             ids = self.tokenizer.encode(texts, context=self.text.context, truncate=truncate)
             ids = ids.to(self.text_projection.device)
@@ -276,7 +247,7 @@ class CLIP(nn.Module):
         x = self.token_embedding(ids) + self.positional_embedding[: ids.shape[1]]  # (b, l, d)
         x = self.transformer(x, causal=True)
         last = x[torch.arange(len(x), device=x.device), end]                   # (b, d)
-        z = self.ln_final(last) @ self.text_projection
+        z: Tensor = self.ln_final(last) @ self.text_projection
         return F.normalize(z, dim=-1) if normalize else z
 
 
@@ -293,6 +264,12 @@ def random_clip(vision: VisionConfig, seed: int = 0, text: TextConfig | None = N
     text blocks and leaves the image blocks to torch's defaults; here both take the former. Only
     positions are four times as large, about as large as what patches say: trained towers know
     where things are, and one that cannot learn has to be told louder.
+
+    Examples
+    --------
+    >>> a, b = random_clip(DEMO_VISION, seed=3), random_clip(DEMO_VISION, seed=3)
+    >>> torch.equal(a.visual.proj, b.visual.proj), a.training
+    (True, False)
     """
     with torch.device("meta"):  # so that torch's global generator is not drawn from
         clip = CLIP(vision, text)
@@ -322,7 +299,9 @@ def random_clip(vision: VisionConfig, seed: int = 0, text: TextConfig | None = N
     return clip.eval()
 
 
-def _draw_blocks(tower: Transformer, normal: Callable, config: VisionConfig | TextConfig) -> None:
+def _draw_blocks(
+    tower: Transformer, normal: Callable[[Tensor, float], None], config: VisionConfig | TextConfig
+) -> None:
     width = config.width**-0.5
     depth = (2 * config.layers) ** -0.5  # two branches a block add to the residual stream
     for block in tower.resblocks:

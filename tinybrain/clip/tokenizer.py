@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import gzip
 import heapq
-import html
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -61,6 +60,15 @@ class Tokenizer:
     ------
     ValueError
         A merge joins what no earlier one has made, or makes a token for the second time.
+
+    Examples
+    --------
+    >>> tokenizer = Tokenizer([("t", "h"), ("th", "e</w>")])
+    >>> ids = tokenizer.encode("The end", context=8)           # start, the, e, n, d</w>, end
+    >>> ids
+    tensor([[514, 513,  68,  77, 323, 515,   0,   0]])
+    >>> tokenizer.decode(ids[0])
+    'the end'
     """
 
     def __init__(self, merges: Sequence[tuple[str, str]] = ()) -> None:
@@ -221,11 +229,14 @@ def words(text: str) -> list[str]:
     text = clean(text)  # first: it says how to get regex
     import regex
 
-    return regex.findall(WORDS, text, regex.IGNORECASE)
+    found: list[str] = regex.findall(WORDS, text, regex.IGNORECASE)
+    return found
 
 
 def clean(text: str) -> str:
     """Repair and simplify a text as OpenAI's reference does."""
+    import html
+
     try:
         import ftfy
         import regex
@@ -235,10 +246,11 @@ def clean(text: str) -> str:
         text = html.unescape(html.unescape(ftfy.fix_text(text)))
     except ValueError as error:  # "&#" and thousands of digits, which Python does not parse
         raise ValueError(f"text {_short(text)} cannot be read: {error}") from error
-    return regex.sub(r"\s+", " ", text).strip().lower()
+    collapsed: str = regex.sub(r"\s+", " ", text)
+    return collapsed.strip().lower()
 
 
-def read_merges(path) -> list[tuple[str, str]]:
+def read_merges(path: str | Path) -> list[tuple[str, str]]:
     """The merges in a vocabulary file, gzip or plain: a line that names the version, then pairs.
 
     Raises
@@ -260,10 +272,14 @@ def read_merges(path) -> list[tuple[str, str]]:
         raise ValueError(f"{path} has more than {MAX_BYTES} bytes: that is no vocabulary")
     if "#version" not in lines[0]:
         raise ValueError(f"{path} does not begin with a line that has '#version' in it")
-    pairs = [tuple(line.split()) for line in lines[1:] if line.strip()]
-    for number, pair in enumerate(pairs):
-        if len(pair) != 2:
-            raise ValueError(f"{path}: merge {number + 1} is {_short(pair)}, not two symbols")
+    pairs: list[tuple[str, str]] = []
+    for line in filter(str.strip, lines[1:]):
+        symbols = tuple(line.split())
+        if len(symbols) != 2:
+            raise ValueError(
+                f"{path}: merge {len(pairs) + 1} is {_short(symbols)}, not two symbols"
+            )
+        pairs.append(symbols)
     return pairs
 
 

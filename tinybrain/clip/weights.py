@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -92,6 +93,17 @@ def load(
     ValueError
         A damaged file, one that asks for more than data, or other weights than those of a CLIP
         with a vision transformer; missing and left-over names are listed.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from tinybrain.clip import DEMO_VISION, random_clip
+    >>> tower = random_clip(DEMO_VISION)
+    >>> with TemporaryDirectory() as folder:
+    ...     torch.save(tower.state_dict(), f"{folder}/tower.pt")
+    ...     same = load(f"{folder}/tower.pt", heads=(16, 16))
+    >>> torch.equal(same.visual.proj, tower.visual.proj)
+    True
     """
     if not dtype.is_floating_point:
         raise ValueError(f"dtype is {dtype}; a CLIP computes in floating point")
@@ -278,7 +290,7 @@ def _settings(path: Path, raw: dict[str, Tensor]) -> tuple[Tower | None, Tower |
 # Settings that equal the defaults of the library are left out of its files.
 
 
-def _of_hugging_face(config: dict) -> tuple[Tower, Tower]:
+def _of_hugging_face(config: dict[str, Any]) -> tuple[Tower, Tower]:
     vision = config.get("vision_config", config)  # of the image tower alone: not nested
     text = config.get("text_config", {})
     towers = []
@@ -291,7 +303,7 @@ def _of_hugging_face(config: dict) -> tuple[Tower, Tower]:
     return towers[0], towers[1]
 
 
-def _of_open_clip(config: dict) -> tuple[Tower, Tower]:
+def _of_open_clip(config: dict[str, Any]) -> tuple[Tower, Tower]:
     vision, text = config["vision_cfg"], config["text_cfg"]
     activation = "quick_gelu" if config.get("quick_gelu", False) else "gelu"
     width = vision.get("width", 768)

@@ -24,6 +24,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -60,6 +61,14 @@ def read_torch(path: str | Path) -> dict[str, Tensor]:
         There is no such file.
     ValueError
         Damaged, truncated, of another kind, or it asks for more than data. The file is named.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     torch.save({"scale": torch.ones(3)}, f"{folder}/weights.pt")
+    ...     read_torch(f"{folder}/weights.pt")
+    {'scale': tensor([1., 1., 1.])}
     """
     try:
         return TorchZip(Path(path)).tensors()
@@ -118,7 +127,7 @@ def _flat(whole: mmap.mmap, start: int, size: int, dtype: torch.dtype) -> Tensor
     return (raw if aligned else raw.clone()).view(dtype)
 
 
-def _once(pairs: list) -> dict:
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     entries = dict(pairs)
     if len(entries) != len(pairs):
         raise ValueError("damaged: a name stands twice in the header")

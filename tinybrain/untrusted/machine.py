@@ -13,7 +13,9 @@ into them. What calls and persistent ids mean: the files that torch.save and tor
 from __future__ import annotations
 
 import pickletools
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -53,7 +55,7 @@ WORDS = (
 )
 
 
-def lengths(value: object) -> tuple[int, ...]:
+def lengths(value: Any) -> tuple[int, ...]:
     """A shape, strides or places, once they are whole numbers from 0 up that torch can hold."""
     if type(value) not in (list, tuple) or len(value) > MAX_AXES:
         raise ValueError(f"damaged: a tensor's shape is no list of at most {MAX_AXES} lengths")
@@ -92,7 +94,7 @@ class Sketch:
 class Module:
     """A module of TorchScript: its attributes and nothing of its class."""
 
-    state: dict = field(default_factory=dict)
+    state: dict[str, Any] = field(default_factory=dict)
 
 
 class Machine(Stack):
@@ -113,12 +115,12 @@ class Machine(Stack):
             raise ValueError(f"data.pkl is damaged: it ends with {len(self.stack)} values")
         return self.stack[0]
 
-    def append(self, values: list) -> None:
+    def append(self, values: list[Any]) -> None:
         if type(self.stack[-1]) is not list:
             raise TypeError
         self.stack[-1].extend(values)
 
-    def set_items(self, values: list) -> None:
+    def set_items(self, values: list[Any]) -> None:
         target, keys = self.stack[-1], values[::2]
         if type(target) is not dict or not {type(key) for key in keys} <= {str, int}:
             raise TypeError
@@ -145,8 +147,8 @@ class Machine(Stack):
         if name == "collections OrderedDict" and not args:
             self.push({})
         elif name == "torch._utils _rebuild_tensor_v2" and type(args[0]) is Storage:
-            offset, shape, strides = (args[1],), *args[2:4]
-            self.push(Sketch(args[0], *lengths(offset), lengths(shape), lengths(strides)))
+            (offset,), shape, strides = map(lengths, ((args[1],), *args[2:4]))
+            self.push(Sketch(args[0], offset, shape, strides))
         elif name in FIRST_ARGUMENT and args:
             self.push(args[0])
         else:
@@ -173,7 +175,7 @@ def _unsafe(what: str) -> ValueError:
     return ValueError(f"refused, nothing in it was run: it {what}; wanted a state dict of tensors")
 
 
-STEPS = {
+STEPS: dict[str, Callable[[Machine, Any], object]] = {
     "BINUNICODE": lambda m, text: m.push(text),
     "SHORT_BINUNICODE": lambda m, text: m.push(text),
     "BININT": lambda m, number: m.push(number),

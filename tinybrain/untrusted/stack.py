@@ -5,15 +5,19 @@ Source: the description of the machine in pickletools, in the standard library.
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class Stack:
     """Values, marks among them, and a memo; a program that trips over them raises IndexError."""
 
     def __init__(self) -> None:
-        self.stack, self.marks, self.memo = [], [], {}
+        self.stack: list[Any] = []
+        self.marks: list[int] = []
+        self.memo: dict[int, Any] = {}
         self.push = self.stack.append
 
-    def last(self, count: int) -> list:
+    def last(self, count: int) -> list[Any]:
         """Take the last `count` values off."""
         if count > len(self.stack):
             raise IndexError("too few values on the stack")
@@ -21,7 +25,7 @@ class Stack:
         del self.stack[-count:]
         return values
 
-    def since_mark(self) -> list:
+    def since_mark(self) -> list[Any]:
         """Take off all values since the last mark."""
         mark = self.marks.pop()
         values = self.stack[mark:]
