@@ -9,7 +9,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 
-from tinybrain import figures
+from tests.kept_figures import keep_figures
+from tinybrain import figures, loss_figure
 from tinybrain.figures import (
     animate_denoising,
     informative_sensors,
@@ -17,6 +18,7 @@ from tinybrain.figures import (
     plot_evoked,
     plot_loss,
 )
+from tinybrain.style import GENERATED, REAL
 
 SENSORS = ["Oz", "PO7", "PO8", "Cz", "Fz"]
 TIMES = -0.2 + np.arange(60) / 60
@@ -29,21 +31,13 @@ def noise(*shape, seed=0):
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """The figures that were saved, besides their files."""
-    kept, save = [], figures.save_figure
-
-    def keep(figure, path):
-        kept.append(figure)
-        return save(figure, path)
-
-    monkeypatch.setattr(figures, "save_figure", keep)
-    return kept
+    return keep_figures(monkeypatch, figures, loss_figure)
 
 
-def check_picture(path, folder, width=1660):
+def check_picture(path, folder):
     assert [p.name for p in folder.iterdir()] == [path.name]
     with Image.open(path) as picture:
-        assert picture.width == width
+        assert picture.width == 1660
         assert len(picture.convert("RGB").getcolors(10**6)) > 50
 
 
@@ -106,7 +100,7 @@ def test_baselines_are_drawn_where_they_are_and_their_names_do_not_overlap(tmp_p
 
 def test_a_run_without_held_out_images_or_of_one_epoch(tmp_path, drawn):
     rows = [row | {"heldout_mse": ""} for row in log_rows(1)]
-    check_picture(plot_loss(rows, tmp_path / "loss.png", {"ridge": 0.02}), tmp_path, width=830)
+    check_picture(plot_loss(rows, tmp_path / "loss.png", {"ridge": 0.02}), tmp_path)
     assert [axes.get_ylabel() for axes in drawn[0].axes] == [
         "training loss", "thin lines: timestep t / T"
     ]  # and no empty panel
@@ -172,12 +166,12 @@ def test_evoked_responses_are_means_over_trials_and_images(tmp_path, drawn):
             box = band.get_paths()[0].get_extents()
             low, high = (centre - 2 * error).min(), (centre + 2 * error).max()
             np.testing.assert_allclose([box.y0, box.y1], [low, high])
-        assert [line.get_color() for line in axes.lines[:2]] == ["#0072B2", "#D55E00"]
+        assert [line.get_color() for line in axes.lines[:2]] == [REAL, GENERATED]
         assert axes.get_ylim() == panels[0].get_ylim()
     (legend,) = drawn[0].legends
     labels = [text.get_text() for text in legend.get_texts()]
     assert labels == ["recorded", "generated", "conditional mean"]
-    assert [line.get_color() for line in legend.get_lines()[:2]] == ["#0072B2", "#D55E00"]
+    assert [line.get_color() for line in legend.get_lines()[:2]] == [REAL, GENERATED]
     assert "mean of 7 images" in drawn[0].get_supylabel() and "uV" in drawn[0].get_supylabel()
 
 

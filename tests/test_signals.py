@@ -9,8 +9,9 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from tinybrain.figures import GENERATED
+from tinybrain.signal_mne import bids_name
 from tinybrain.signals import BrainSignals
+from tinybrain.style import GENERATED
 from tinybrain.things.sensors import THINGS_EEG2_63, THINGS_MEG_271, positions
 
 MEG = THINGS_MEG_271[::12]
@@ -112,6 +113,16 @@ def test_plot_shows_mean_spread_and_first_trial_of_the_image(signals, tmp_path):
     assert path == tmp_path / "new" / "one.png" and Image.open(path).width > 1000
 
 
+def test_plot_of_all_images_shows_how_their_means_differ(signals):
+    figure = signals.plot(image=None)
+    means = signals.data.astype(np.float64).mean(axis=1)                       # (n, h, w)
+    for h, panel in enumerate(figure.axes):
+        curves = [line.get_ydata() for line in panel.lines if len(line.get_ydata()) == 41]
+        np.testing.assert_allclose(curves, [means[0, h], means[:, h].mean(axis=0)])
+    words = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert words == ["mean of 2 images", "± 1 s.d. of images", "first image"]
+
+
 def test_plot_of_many_sensors_shows_six_and_of_one_signal_one_line():
     assert len(make(THINGS_EEG2_63).plot().axes) == 6
     (panel,) = make(["Oz"]).average().plot().axes
@@ -165,6 +176,20 @@ def test_topography_says_when_of_what_and_over_how_many(signals, tmp_path):
     assert path.read_text(encoding="utf-8").startswith("<?xml")
 
 
+def test_sensors_of_another_cap_are_mapped_where_its_layout_has_them():
+    """A hill at the second electrode, which sits at the right."""
+    signals = make(("A", "B", "C", "D"))
+    signals.data[:] *= 1e-3
+    signals.data[:, :, 1] += 1
+    cap = {"A": (0, 0.5), "B": (0.5, 0), "C": (-0.5, 0), "D": (0, -0.5)}
+    axes = signals.pick(tmin=0.19, tmax=0.21).plot_topography(every=0.2, places=cap).axes[0]
+    picture = np.asarray(axes.images[0].get_array())
+    row, column = np.unravel_index(np.nanargmax(picture), picture.shape)
+    assert column > 0.6 * picture.shape[1] and abs(row / picture.shape[0] - 0.5) < 0.1
+    with pytest.raises(ValueError, match="D"):
+        signals.plot_topography(places={"A": (0, 0), "B": (0.5, 0), "C": (-0.5, 0)})
+
+
 def test_maps_that_cannot_be_drawn_are_refused(signals):
     with pytest.raises(ValueError, match="no 10-10 position for A, B: wanted names such as"):
         make(("Oz", "Cz", "A", "B")).plot_topography()
@@ -195,6 +220,24 @@ def test_fif_there_and_back_keeps_signals_places_types_and_images(
     assert read.events[:, 2].tolist() == [0, 0, 0, 1, 1, 1]
     called = "volts" if kind == "eeg" else "tesla"
     assert read.info["description"] == f"tinybrain: values are in 'a.u.', not in {called}"
+
+
+@pytest.mark.parametrize("subject, label", [(1, "01"), (12, "12"), ("sub-03", "03"), ("P1", "P1")])
+def test_names_of_files_are_put_together_as_bids_does(subject, label, tmp_path):
+    """Entities are pairs joined by _, the suffix stands last; MNE finds nothing to warn of."""
+    name = bids_name(subject, description="mean")
+    *entities, suffix = name.removesuffix(".fif").split("_")
+    assert dict(entity.split("-") for entity in entities) == {
+        "sub": label, "task": "things", "desc": "mean"}
+    assert suffix == "epo"
+    make(("Oz", "O1", "Cz")).to_mne().save(tmp_path / name, verbose="error")
+    assert len(mne.read_epochs(tmp_path / name, verbose="error")) == 6
+
+
+def test_labels_that_bids_does_not_know_are_refused():
+    for wrong in ({"subject": "a_b"}, {"subject": ""}, {"subject": 1, "task": "two-back"}):
+        with pytest.raises(ValueError, match="BIDS wants a label of letters and digits"):
+            bids_name(**wrong)
 
 
 def test_electrodes_are_not_mirrored_or_turned_against_mne_s_own():

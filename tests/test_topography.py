@@ -11,9 +11,11 @@ from PIL import Image
 from scipy.interpolate import CloughTocher2DInterpolator
 from scipy.spatial import ConvexHull, Delaunay
 
-from tinybrain import topography
+from tests.kept_figures import keep_figures
+from tinybrain import scalp, style, topography
+from tinybrain.scalp import MARGIN, interpolate
 from tinybrain.things.sensors import THINGS_EEG2_63, THINGS_MEG_271, layout
-from tinybrain.topography import MARGIN, MINUS, PIXELS, draw_maps, interpolate, nearest_samples
+from tinybrain.topography import MINUS, PIXELS, draw_maps, nearest_samples
 
 
 def rings(*radii):
@@ -64,15 +66,7 @@ def names(xy):
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """The figures that were saved, besides their files."""
-    figures, save = [], topography.save_figure
-
-    def keep(figure, path):
-        figures.append(figure)
-        return save(figure, path)
-
-    monkeypatch.setattr(topography, "save_figure", keep)
-    return figures
+    return keep_figures(monkeypatch, topography)
 
 
 @every_set
@@ -121,7 +115,7 @@ def test_maps_are_linear_in_the_recording_whatever_its_unit(xy):
 def test_many_maps_at_once_equal_a_plain_twin(xy):
     """Each map on its own, each border point's neighbours found by a loop over the triangles."""
     values, points = noise(2, 3, len(xy)), square(count=41)
-    border = topography._around(xy, 2 * MARGIN, step=MARGIN)
+    border = scalp.around(xy, 2 * MARGIN, step=MARGIN)
     triangles, sensors = Delaunay(np.concatenate([xy, border])), set(range(len(xy)))
     maps = interpolate(values, xy, points)
     assert maps.shape == (2, 3, 41, 41)
@@ -159,7 +153,7 @@ def test_nothing_is_painted_far_from_the_sensors(xy):
 def test_a_cap_is_painted_to_the_outline_and_a_patch_remains_a_patch():
     for xy in (CAP, SPARSE, DENSE):
         assert np.isfinite(interpolate(np.ones(len(xy)), xy, square(0.69))).all()
-        radius = np.hypot(*topography.painted_area(xy).T)
+        radius = np.hypot(*scalp.painted_area(xy).T)
         assert radius.max() <= 1 + 1e-12 and radius.min() > 0.95
     patch = interpolate(np.ones(len(OCCIPITAL)), OCCIPITAL, square(1))
     assert 0.2 < np.isfinite(patch).sum() / (np.hypot(*square(1).T) <= 1).sum() < 0.5
@@ -201,7 +195,7 @@ def test_figure_3(tmp_path, drawn):
     assert path == tmp_path / "figure3.png" and [p.name for p in tmp_path.iterdir()] == [path.name]
     (figure,) = drawn
     with Image.open(path) as picture:
-        assert picture.size == tuple(np.round(figure.get_size_inches() * topography.DPI))
+        assert picture.size == tuple(np.round(figure.get_size_inches() * style.DPI))
         assert len(picture.convert("RGB").getcolors(10**6)) > 1000
     texts = {text.get_text(): text.get_position() for text in figure.axes[0].texts}
     assert [t.get_text() for t in figure.axes[0].texts if t.get_color() == "#0072B2"] == ["Test"]

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.kept_figures import keep_figures
 from tests.test_topography import CAP
-from tinybrain import topography_sheets
+from tinybrain import topography, topography_sheets
 from tinybrain.generated import Generated
 from tinybrain.things import store
 from tinybrain.topography import CELL, PIXELS
@@ -51,16 +52,7 @@ def run_of(n=5, **changes):
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """The figures that were saved, besides their files."""
-    figures, save = [], topography_sheets.save_figure
-
-    def keep(figure, path):
-        figures.append(figure)
-        return save(figure, path)
-
-    monkeypatch.setattr(topography_sheets, "save_figure", keep)
-    monkeypatch.setattr("tinybrain.topography.save_figure", keep)
-    return figures
+    return keep_figures(monkeypatch, topography, topography_sheets)
 
 
 # Averages

@@ -1,134 +1,35 @@
-"""The figures of a run: learning curves, evoked responses, denoising.
+"""The figures of a run: evoked responses, denoising, and the learning curves of `loss_figure.py`.
 
-One style: recorded is blue, generated is vermilion (a pair that every kind of colour vision tells
-apart), baselines are grey. Each function writes its file whole or not at all and returns its path.
+Each function writes its file whole or not at all and returns its path; colours are `style.py`'s.
 Shapes: n images, k trials, h sensors, w time points. Times are seconds; axes show milliseconds.
 """
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .files import write_atomically
-from .topography import save_figure
+from .loss_figure import plot_loss as plot_loss
+from .style import (
+    DIVERGING,
+    GENERATED,
+    INK,
+    ONSET,
+    REAL,
+    WIDTH,
+    frame,
+    save_figure,
+    save_frames,
+    time_axis,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.image import AxesImage
     from matplotlib.lines import Line2D
-
-REAL, GENERATED, GREY = "#0072B2", "#D55E00", "0.45"
-WIDTH = 8.3  # inches: 100 pixels each in a README
-BINS = 10  # of the timestep, in the training log
-
-
-def plot_loss(
-    log: str | Path | Sequence[Mapping[str, object]], path: str | Path,
-    references: Mapping[str, float], kept: int | None = None,
-) -> Path:
-    """Draw how training went: its loss, and the conditional mean's error on held-out images.
-
-    Left: the loss of each epoch, and of ten bins of the timestep from light (little noise) to dark.
-    Right, if measured: the conditional mean's MSE on held-out images, the epoch kept, baselines.
-
-    Parameters
-    ----------
-    log : rows with epoch, loss, heldout_mse, bin0 ... bin9 (empty: not measured), or their CSV.
-    path : file to write; its suffix chooses the format.
-    references : MSE of each baseline by name.
-    kept : the epoch that was kept; by default the one of least error.
-
-    Raises
-    ------
-    ValueError : no rows; a column that is missing or holds something that is not a number.
-    """
-    from matplotlib.figure import Figure
-
-    table = _read_log(log)
-    panels = 1 + bool(np.isfinite(table["heldout_mse"]).any())
-    figure = Figure(figsize=(WIDTH * panels / 2, 3.4), layout="constrained")
-    figure.get_layout_engine().set(wspace=0.08)
-    axes = figure.subplots(1, panels, squeeze=False)[0]
-    _draw_loss(axes[0], table)
-    if panels == 2:
-        _draw_heldout(axes[1], table, references, kept)
-    return save_figure(figure, path)
-
-
-def _draw_loss(axes: Axes, table: dict[str, np.ndarray]) -> None:
-    from matplotlib import colormaps
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import ListedColormap
-
-    shades = ListedColormap(colormaps["YlGnBu"](np.linspace(0.25, 1, BINS)))
-    for i in range(BINS):
-        axes.plot(table["epoch"], table[f"bin{i}"], color=shades(i), lw=1)
-    axes.plot(table["epoch"], table["loss"], "k-", lw=2, label="all timesteps")
-    bar = axes.figure.colorbar(ScalarMappable(cmap=shades), ax=axes, ticks=[0, 0.5, 1])
-    bar.set_label("thin lines: timestep t / T")
-    axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0)
-    axes.set(xlabel="epoch", ylabel="training loss")
-    _logarithmic(axes)
-
-
-def _draw_heldout(
-    axes: Axes, table: dict[str, np.ndarray], levels: Mapping[str, float], kept: int | None
-) -> None:
-    measured = np.isfinite(table["heldout_mse"])
-    epoch, mse = table["epoch"][measured], table["heldout_mse"][measured]
-    for value in levels.values():
-        axes.axhline(value, color=GREY, lw=1, ls="--")
-    axes.plot(epoch, mse, "o-", color=GENERATED, lw=2, ms=3)
-    at = mse.argmin() if kept is None else np.flatnonzero(epoch == kept)[0]
-    axes.plot(epoch[at], mse[at], "o", mfc="none", mec="k", ms=10)
-    axes.annotate("kept", (epoch[at], mse[at]), (0, 9), textcoords="offset points", ha="center")
-    axes.set(xlabel="epoch", ylabel="MSE of the conditional mean,\nheld-out images")
-    _logarithmic(axes)
-    free = -np.inf
-    for name, value in sorted(levels.items(), key=lambda item: item[1]):
-        _, height = axes.transAxes.inverted().transform(axes.transData.transform((0, value)))
-        free = max(height, free + 0.07)  # a line of text, as a share of the axes
-        axes.text(1.02, free, name, color=GREY, va="center", transform=axes.transAxes)
-
-
-def _logarithmic(axes: Axes) -> None:
-    """Whole epochs below; a logarithmic y axis with plain numbers, also within a single decade."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
-
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_yscale("log")
-    subs = (1, 2, 5) if np.ptp(np.log10(axes.get_ylim())) > 1 else (1, 1.5, 2, 3, 4, 5, 6, 8)
-    axes.yaxis.set_major_locator(LogLocator(subs=subs))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.spines[["top", "right"]].set_visible(False)
-
-
-def _read_log(log: str | Path | Sequence[Mapping[str, object]]) -> dict[str, np.ndarray]:
-    """The columns that are drawn, as float64, NaN where a cell is empty."""
-    name = log if isinstance(log, (str, Path)) else "the log"
-    if name is log:
-        with open(log, newline="", encoding="utf-8") as file:
-            log = list(csv.DictReader(file))
-    columns = ["epoch", "loss", "heldout_mse", *(f"bin{i}" for i in range(BINS))]
-    missing = [column for column in columns if not log or column not in log[0]]
-    if missing:
-        raise ValueError(f"{name}: no column {', '.join(missing)} in its {len(log)} rows")
-    try:
-        cells = [[row[column] for column in columns] for row in log]
-        values = [[np.nan if cell in ("", None) else float(cell) for cell in row] for row in cells]
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name}: a cell is not a number: {error}") from None
-    return dict(zip(columns, np.array(values).T, strict=True))
-
-
-# Evoked responses --------------------------------------------------------------------------------
-
 
 def informative_sensors(real: np.ndarray, names: Sequence[str], count: int = 6) -> list[str]:
     """Names of the sensors that show much of the evoked response, and little of it twice.
@@ -141,6 +42,24 @@ def informative_sensors(real: np.ndarray, names: Sequence[str], count: int = 6) 
     real : (n, h, w), averaged over images here, or an evoked response (h, w).
     names : of the h sensors.
     count : how many; all of them where there are fewer.
+
+    Returns
+    -------
+    `count` names, the most informative first.
+
+    Raises
+    ------
+    ValueError : as many names as sensors are wanted.
+
+    Examples
+    --------
+    Pz is a weaker copy of Oz, and so tells less that is new than Cz does:
+
+    >>> import numpy as np
+    >>> from tinybrain.figures import informative_sensors
+    >>> wave, other = np.sin(np.arange(60) / 5), np.cos(np.arange(60) / 3)
+    >>> informative_sensors(np.stack([0.9 * wave, wave, 0.5 * other]), ["Pz", "Oz", "Cz"], 2)
+    ['Oz', 'Cz']
     """
     from scipy.linalg import qr
 
@@ -173,13 +92,24 @@ def plot_evoked(
     Raises
     ------
     ValueError : shapes that do not fit; a pick that is no sensor.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from tinybrain.figures import plot_evoked
+    >>> real = np.random.default_rng(0).normal(size=(20, 2, 50))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     plot_evoked(real, real[:, None], sensors=["Oz", "Cz"], times=np.arange(50) / 50,
+    ...                 picks=["Oz"], unit="µV", path=f"{folder}/evoked.png").name
+    'evoked.png'
     """
     from matplotlib.figure import Figure
 
     real, times = _check_signals(real, sensors, times)
     lines = {"recorded": (real, REAL, "-"), "generated": (_like(generated, real), GENERATED, "-")}
     if conditional_mean is not None:
-        lines["conditional mean"] = (_like(conditional_mean, real), "k", ":")
+        lines["conditional mean"] = (_like(conditional_mean, real), INK, ":")
     if not picks:
         raise ValueError("no sensors to draw: wanted one pick or more")
     index = [_index(pick, sensors) for pick in picks]
@@ -190,11 +120,11 @@ def plot_evoked(
     for place, i in enumerate(index):
         axes = figure.add_subplot(rows, columns, place + 1, sharex=axes, sharey=axes)
         drawn = [_draw_mean(axes, times, y[:, i], *style) for y, *style in lines.values()]
-        _time_axis(axes, times)
+        time_axis(axes, times)
         axes.set_title(sensors[i], loc="left", size=11, weight="bold")
         lowest = place >= len(index) - columns
         axes.tick_params(labelbottom=lowest, labelleft=place % columns == 0)
-    figure.supxlabel("time from stimulus onset (ms)", size=10)
+    figure.supxlabel(ONSET, size=10)
     figure.supylabel(f"mean of {len(real)} images\n\N{PLUS-MINUS SIGN} 2 s.e. ({unit})", size=10)
     figure.legend(drawn, lines, loc="outside upper center", ncols=3, frameon=False)
     return save_figure(figure, path)
@@ -208,14 +138,6 @@ def _draw_mean(axes: Axes, times: np.ndarray, y: np.ndarray, colour: str, style:
         error = 2 * y.std(axis=0, ddof=1) / np.sqrt(len(y))
         axes.fill_between(1000 * times, mean - error, mean + error, color=colour, alpha=0.2, lw=0)
     return line
-
-
-def _time_axis(axes: Axes, times: np.ndarray) -> None:
-    """The recording's span, thin lines at stimulus onset and at zero."""
-    axes.axhline(0, color=GREY, lw=0.5, zorder=0)
-    axes.axvline(0, color=GREY, lw=0.5, zorder=0)
-    axes.set_xlim(1000 * times[0], 1000 * times[-1])
-    axes.spines[["top", "right"]].set_visible(False)
 
 
 # Denoising ---------------------------------------------------------------------------------------
@@ -238,6 +160,18 @@ def plot_denoising(
     pick : the sensor to trace; by default the one with the greatest power in the last state.
 
     Raises as `plot_evoked`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from tinybrain.figures import plot_denoising
+    >>> noise = np.random.default_rng(0).normal(size=(2, 50))
+    >>> states = [(f"t = {t}", noise * t / 999) for t in (999, 500, 0)]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     plot_denoising(states, sensors=["Oz", "Cz"], times=np.arange(50) / 50, unit="µV",
+    ...                    path=f"{folder}/denoising.png").name
+    'denoising.png'
     """
     from matplotlib.figure import Figure
 
@@ -253,7 +187,7 @@ def plot_denoising(
         pair[0].set_title(label, size=10)
     grid[0, 0].set_ylabel(f"{len(sensors)} sensors")
     grid[1, 0].set_ylabel(f"{sensors[traced]} ({unit})")
-    figure.supxlabel("time from stimulus onset (ms)", size=10)
+    figure.supxlabel(ONSET, size=10)
     figure.colorbar(image, ax=grid[0], label=unit, extend="both", pad=0.01)
     return save_figure(figure, path)
 
@@ -265,20 +199,38 @@ def animate_denoising(
     """`plot_denoising` as a GIF: a frame per state, `seconds` in all, then a rest on the last.
 
     Thirty states of 63 x 250 take half a megabyte: of a long run, pass some.
+
+    Parameters
+    ----------
+    states, sensors, times, unit, pick : as in `plot_denoising`.
+    path : file to write, a GIF.
+    seconds : how long it takes to see it, before the rest.
+
+    Raises as `plot_evoked`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from PIL import Image
+    >>> from tinybrain.figures import animate_denoising
+    >>> states = [(f"t = {t}", np.full((2, 50), t / 999)) for t in (999, 500, 0)]
+    >>> axes = {"sensors": ["Oz", "Cz"], "times": np.arange(50) / 50, "unit": "µV"}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with Image.open(animate_denoising(states, **axes, path=f"{folder}/a.gif")) as film:
+    ...         film.n_frames
+    3
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from PIL import Image
 
     signals, times, traced = _check_states(states, sensors, times, pick)
     figure = Figure(figsize=(4.2, 3.0), dpi=100, layout="constrained")
-    canvas = FigureCanvasAgg(figure)
     pair = above, beneath = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     image, line = _draw_state(pair, signals[0], times, traced)
     limit, reach = np.quantile(np.abs(signals), 0.99) or 1, np.abs(signals[:, traced]).max() or 1
     image.set_clim(-limit, limit)
     above.set_ylabel(f"{len(sensors)} sensors")
-    beneath.set(xlabel="time from stimulus onset (ms)", ylabel=f"{sensors[traced]} ({unit})")
+    beneath.set(xlabel=ONSET, ylabel=f"{sensors[traced]} ({unit})")
     beneath.set_ylim(-reach, reach)
     figure.colorbar(image, ax=above, label=unit, extend="both", pad=0.01)
     frames = []
@@ -286,13 +238,9 @@ def animate_denoising(
         above.set_title(label, size=10)
         image.set_data(signal)
         line.set_ydata(signal[traced])
-        canvas.draw()
+        frames.append(frame(figure))
         figure.set_layout_engine("none")  # the first frame's layout holds for all
-        frame = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
-        frames.append(frame.quantize(64, palette=frames[0] if frames else None, dither=0))
-    rest = [round(1000 * seconds / len(frames))] * (len(frames) - 1) + [2000]
-    gif = {"save_all": True, "append_images": frames[1:], "duration": rest, "loop": 0}
-    return write_atomically(path, lambda file: frames[0].save(file, "GIF", **gif))
+    return save_frames(frames, path, seconds, rest=2)
 
 
 def _draw_state(
@@ -302,11 +250,11 @@ def _draw_state(
     above, beneath = pair
     half = 500 * np.diff(times).mean()  # of a sample, in ms
     extent = (1000 * times[0] - half, 1000 * times[-1] + half, len(signal), 0)
-    image = above.imshow(signal, "RdBu_r", extent=extent, aspect="auto", interpolation="nearest")
-    above.axvline(0, color="k", lw=0.5)
+    image = above.imshow(signal, DIVERGING, extent=extent, aspect="auto", interpolation="nearest")
+    above.axvline(0, color=INK, lw=0.5)
     above.set_yticks([])
     (line,) = beneath.plot(1000 * times, signal[traced], color=GENERATED, lw=0.8)
-    _time_axis(beneath, times)
+    time_axis(beneath, times)
     return image, line
 
 
@@ -346,5 +294,5 @@ def _check_states(
     shapes = {np.shape(signal) for _, signal in states}
     if len(shapes) != 1:
         raise ValueError(f"states have shapes {sorted(shapes)}: wanted states of one shape")
-    signals, times = _check_signals([signal for _, signal in states], sensors, times)
+    signals, times = _check_signals(np.stack([y for _, y in states]), sensors, times)
     return signals, times, _index(pick or informative_sensors(signals[-1], sensors)[0], sensors)

@@ -1,6 +1,6 @@
 """The figures of a report, drawn from the report alone: report.json read back serves as well.
 
-Colours are those of `figures.py`: recorded is blue, generated is vermilion, baselines are grey.
+Colours are those of `style.py`: recorded is blue, generated is vermilion, baselines are grey.
 Each function writes its file whole or not at all and returns its path, or None where the report
 has nothing to draw. `draw_report` writes them all.
 """
@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .figures import GENERATED, GREY, REAL, WIDTH
-from .topography import save_figure
+from .style import GENERATED, GREY, INK, ONSET, REAL, WIDTH, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,7 +24,13 @@ BINS = 30  # of the classifier's scores
 
 
 def draw_report(report: Mapping[str, Any], folder: str | Path) -> dict[str, str]:
-    """All figures of a report into a folder; their files by caption, as `report.write` wants."""
+    """All figures of a report into a folder; their files by caption, as `report.write` wants.
+
+    Parameters
+    ----------
+    report : of `report.evaluate`, or its report.json read back
+    folder : to write to; it is made if it does not exist
+    """
     drawn = {
         "Scores of every prediction with 95 % intervals, and the noise ceiling":
             plot_scores(report, Path(folder) / "scores.png"),
@@ -58,12 +63,12 @@ def realism_curves(found: Realism) -> dict[str, Any]:
 
     def decibels(power: np.ndarray) -> list[float]:
         with np.errstate(divide="ignore", invalid="ignore"):
-            return (10 * np.log10(power.mean(axis=0) / level)).tolist()
+            return list((10 * np.log10(power.mean(axis=0) / level)).tolist())
 
     return {
-        "frequency": spectrum.axis.tolist(),
+        "frequency": np.asarray(spectrum.axis).tolist(),
         "spectrum": {name: decibels(getattr(spectrum, of)) for name, of in sets.items()},
-        "lag": lagged.axis.tolist(),
+        "lag": np.asarray(lagged.axis).tolist(),
         "autocorrelation": {name: getattr(lagged, of).mean(axis=0).tolist()
                             for name, of in sets.items()},
         "variance": {"generated": (10 ** (variance.difference / 10)).tolist(),
@@ -85,7 +90,8 @@ def plot_scores(report: Mapping[str, Any], path: str | Path) -> Path:
     _dots(left, rows, "mse")
     left.set_xscale("log")
     left.set_xlabel(f"MSE ({report['unit']}²), lower is better")
-    left.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    wide = np.ptp(np.log10(left.get_xlim())) > 2  # decades, whose numbers would touch
+    left.xaxis.set_major_locator(LogLocator(subs=(1, 3) if wide else (1, 2, 5)))
     left.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     left.xaxis.set_minor_formatter(NullFormatter())
     left.set_yticks(range(len(rows)), [row["name"] for row in rows])
@@ -112,7 +118,7 @@ def plot_curves(report: Mapping[str, Any], path: str | Path) -> Path | None:
         left.plot(np.arange(1, len(order) + 1), _floats(curve["sensors"])[order], **_line(name))
         right.plot(times, _floats(curve["times"]), **_line(name))
     left.set(xlabel="sensors, best first", ylabel="PCC image")
-    right.set(xlabel="time from stimulus onset (ms)", xlim=(times[0], times[-1]))
+    right.set(xlabel=ONSET, xlim=(times[0], times[-1]))
     for axes in (left, right):
         axes.axhline(0, color=GREY, lw=0.5, zorder=0)
         axes.spines[["top", "right"]].set_visible(False)
@@ -139,7 +145,7 @@ def plot_identification(report: Mapping[str, Any], path: str | Path) -> Path | N
         style = _line(name)
         axes.plot(sizes, value, marker="o", ms=3, **style)
         axes.fill_between(sizes, low, high, color=style["color"], alpha=0.15, lw=0)
-    axes.plot(sizes, 1 / sizes, color="k", lw=1, ls=":", label="chance, mean ERP")
+    axes.plot(sizes, 1 / sizes, color=INK, lw=1, ls=":", label="chance, mean ERP")
     axes.set_xscale("log")
     axes.set_xticks(sizes)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

@@ -1,75 +1,86 @@
-"""Pictures of generated signals alone: one image's trials at some sensors, and scalp maps.
+"""Pictures of generated signals alone: trials or images at some sensors, and scalp maps.
 
-For pictures beside recordings see `figures.py` and `topography.py`, whose parts and colours these
-are. Letters: n images, k trials, h sensors, w time points.
+For pictures beside recordings see `figures.py` and `topography.py`, whose parts these are.
+Letters: n images, k trials, h sensors, w time points.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from einops import rearrange
 
-from .figures import GENERATED, GREY, WIDTH, informative_sensors
+from .figures import informative_sensors
+from .scalp import check_positions
+from .style import GENERATED, INK, ONSET, WIDTH, time_axis
 from .things.sensors import layout
-from .topography import check_positions, lay_out, nearest_samples
+from .topography import lay_out, nearest_samples
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from .signals import BrainSignals
 
 MOST = 6  # sensors in one figure
+Places = Mapping[str, Sequence[float]]  # (x, y) in head radii by name, as `layouts` reads them
 
 
-def draw_signals(signals: BrainSignals, image: int) -> Figure:
-    """`BrainSignals.plot`: mean, spread and first of an image's trials at up to six sensors."""
+def draw_signals(signals: BrainSignals, image: int | None) -> Figure:
+    """`BrainSignals.plot`: mean, spread and first of an image's trials, or of all images."""
     from matplotlib.figure import Figure
 
-    trials = signals.data[_number(signals, image)].astype(np.float64)          # (k, h, w)
-    mean, spread = trials.mean(axis=0), trials.std(axis=0, ddof=len(trials) > 1)
+    y, of = _drawn(signals, image)                                             # (k or n, h, w)
+    mean, spread = y.mean(axis=0), y.std(axis=0, ddof=len(y) > 1)
     few = len(signals.sensors) <= MOST
-    names = signals.sensors if few else informative_sensors(mean, signals.sensors, MOST)
+    names = list(signals.sensors) if few else informative_sensors(mean, signals.sensors, MOST)
     columns = 2 if len(names) in (2, 4) else min(3, len(names))
     rows = -(-len(names) // columns)
-    figure = Figure(figsize=(WIDTH, 0.9 + 1.5 * rows), layout="constrained")
-    axes, times = None, 1000 * np.asarray(signals.times)
+    figure, axes = Figure(figsize=(WIDTH, 0.9 + 1.5 * rows), layout="constrained"), None
     for place, name in enumerate(names):
         h = signals.sensors.index(name)
         axes = figure.add_subplot(rows, columns, place + 1, sharex=axes, sharey=axes)
-        drawn = _draw_trials(axes, times, mean[h], spread[h], trials[:, h])
+        drawn = _draw_trials(axes, signals.times, mean[h], spread[h], y[:, h], of)
         axes.set_title(name, loc="left", size=11, weight="bold")
         axes.tick_params(labelbottom=place >= len(names) - columns, labelleft=place % columns == 0)
-    figure.supxlabel("time from stimulus onset (ms)", size=10)
+    figure.supxlabel(ONSET, size=10)
     figure.supylabel(f"generated ({signals.unit})", size=10)
-    figure.legend(drawn.values(), drawn, loc="outside upper center", ncols=3, frameon=False)
+    figure.legend(
+        list(drawn.values()), list(drawn), loc="outside upper center", ncols=3, frameon=False
+    )
     return figure
 
 
+def _drawn(signals: BrainSignals, image: int | None) -> tuple[np.ndarray, str]:
+    """The trials of an image, or every image's mean over its trials, and what they are."""
+    if image is None:
+        return signals.data.mean(axis=1, dtype=np.float64), "image"
+    return signals.data[_number(signals, image)].astype(np.float64), "trial"
+
+
 def _draw_trials(
-    axes: Axes, times: np.ndarray, mean: np.ndarray, spread: np.ndarray, trials: np.ndarray
-) -> dict:
+    axes: Axes, times: np.ndarray, mean: np.ndarray, spread: np.ndarray, y: np.ndarray, of: str
+) -> dict[str, Artist]:
     """Curves (w,) and trials (k, w) at one sensor; what was drawn, by its name in the legend."""
-    axes.axhline(0, color=GREY, lw=0.5, zorder=0)
-    axes.axvline(0, color=GREY, lw=0.5, zorder=0)
-    axes.spines[["top", "right"]].set_visible(False)
-    if len(times) > 1:
-        axes.set_xlim(times[0], times[-1])
-    if len(trials) == 1:
-        return {"one signal": axes.plot(times, mean, color=GENERATED, lw=1.5)[0]}
-    style = {"color": GENERATED, "alpha": 0.2, "lw": 0}
-    band = axes.fill_between(times, mean - spread, mean + spread, **style)
-    (one,) = axes.plot(times, trials[0], color="k", lw=0.6)
-    (line,) = axes.plot(times, mean, color=GENERATED, lw=2)
-    return {f"mean of {len(trials)} trials": line, "\N{PLUS-MINUS SIGN} 1 s.d. of trials": band,
-            "first trial": one}
+    time_axis(axes, times)
+    ms = 1000 * np.asarray(times)
+    if len(y) == 1:
+        return {f"one {of}": axes.plot(ms, mean, color=GENERATED, lw=1.5)[0]}
+    band = axes.fill_between(ms, mean - spread, mean + spread, color=GENERATED, alpha=0.2, lw=0)
+    (one,) = axes.plot(ms, y[0], color=INK, lw=0.6)
+    (line,) = axes.plot(ms, mean, color=GENERATED, lw=2)
+    return {f"mean of {len(y)} {of}s": line, f"\N{PLUS-MINUS SIGN} 1 s.d. of {of}s": band,
+            f"first {of}": one}
 
 
-def draw_topography(signals: BrainSignals, every: float, image: int | None) -> Figure:
+def draw_topography(
+    signals: BrainSignals, every: float, image: int | None, places: Places | None
+) -> Figure:
     """`BrainSignals.plot_topography`: a row of maps of the mean over trials."""
-    xy = check_positions(layout(signals.sensors), signals.sensors)
+    xy = check_positions(layout(signals.sensors, places), signals.sensors)
     which = slice(None) if image is None else [_number(signals, image)]
     shown = nearest_samples(np.asarray(signals.times), every)
     mean = signals.data[which][..., shown].mean(axis=(0, 1), dtype=np.float64)  # (h, columns)

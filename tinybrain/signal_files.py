@@ -9,6 +9,7 @@ Letters: n images, k trials, h sensors, w time points.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from .files import write_text
 
 FORMAT, VERSION = "tinybrain signals", 1
 ARRAY, ABOUT = "signals.npy", "signals.json"
-WANTED = {  # of signals.json: what a key must hold, and how to say so
+Check = tuple[Callable[[Any], bool], str]  # whether a value will do; what is wanted, in words
+WANTED: dict[str, Check] = {  # of signals.json
     "shape": (lambda v: _is_list(v, int) and len(v) == 4 and min(v) > 0, "four lengths"),
     "sensors": (lambda v: _is_list(v, str), "names"),
     "times": (lambda v: _is_list(v, (int, float)) and bool(np.isfinite(v).all()), "seconds"),
@@ -27,7 +29,10 @@ WANTED = {  # of signals.json: what a key must hold, and how to say so
 }
 
 
-def axes(shape, sensors, times, kind: str, unit: str) -> dict[str, Any]:
+def axes(
+    shape: Sequence[int], sensors: Sequence[str], times: Sequence[float] | np.ndarray, kind: str,
+    unit: str,
+) -> dict[str, Any]:
     """The part of signals.json that every array (n, k, h, w) needs."""
     return {
         "format": FORMAT, "version": VERSION, "shape": list(shape), "sensors": list(sensors),
@@ -74,7 +79,7 @@ def _is_list(value: Any, of: type | tuple[type, ...]) -> bool:
 def map_array(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     """The array (n, k, h, w), a read-only memory map."""
     try:
-        data = np.load(path, mmap_mode="r", allow_pickle=False)
+        data: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as error:  # numpy's parser of headers raises many kinds
         raise ValueError(f"{path} is missing, damaged or no plain array: {error}") from None
     if data.shape != shape or data.dtype != np.float32:

@@ -27,6 +27,37 @@ SI = {"V": 1.0, "mV": 1e-3, "µV": 1e-6, "μV": 1e-6, "uV": 1e-6,  # micro sign,
       "T": 1.0, "pT": 1e-12, "fT": 1e-15}
 
 
+def bids_name(subject: int | str, task: str = "things", description: str = "generated") -> str:
+    """The name of a file of one subject's epochs, as BIDS puts names together and MNE wants them.
+
+    Derivatives are named by entities, a key and a label of letters and digits each; the ending
+    tells MNE that epochs are in it (Gorgolewski et al. 2016; bids-specification.readthedocs.io).
+
+    Parameters
+    ----------
+    subject : number, or label with or without "sub-"
+    task, description : labels
+
+    Raises
+    ------
+    ValueError : a label of anything but letters and digits.
+
+    Examples
+    --------
+    >>> from tinybrain.signal_mne import bids_name
+    >>> bids_name(1)
+    'sub-01_task-things_desc-generated_epo.fif'
+    >>> bids_name("sub-02", description="mean")
+    'sub-02_task-things_desc-mean_epo.fif'
+    """
+    number = f"{subject:02d}" if isinstance(subject, int) else subject.removeprefix("sub-")
+    labels = {"sub": number, "task": task, "desc": description}
+    for entity, label in labels.items():
+        if not (label.isascii() and label.isalnum()):
+            raise ValueError(f"{entity}-{label}: BIDS wants a label of letters and digits")
+    return "_".join(f"{entity}-{label}" for entity, label in labels.items()) + "_epo.fif"
+
+
 def to_epochs(signals: BrainSignals) -> EpochsArray:
     """`BrainSignals.to_mne`."""
     try:
@@ -55,7 +86,7 @@ def _rate(times: np.ndarray) -> float:
             f"{len(times)} time points without a common step have no sampling rate; MNE wants two "
             "or more, evenly spaced"
         )
-    return (len(times) - 1) / (times[-1] - times[0])
+    return float((len(times) - 1) / (times[-1] - times[0]))
 
 
 def _places(sensors: tuple[str, ...]) -> dict[str, np.ndarray]:

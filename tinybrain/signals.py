@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from mne import EpochsArray
 
+    from .signal_figures import Places
+
 NEAR = 1e-6  # seconds: sampling times are rounded fractions, 0.1 may be 0.1000000015
 
 
@@ -41,10 +43,12 @@ class BrainSignals:
 
     Examples
     --------
+    Two images, twenty trials of each, at three electrodes for half a second:
+
     >>> import numpy as np
     >>> from tinybrain import BrainSignals
-    >>> data = np.zeros((2, 20, 3, 100), np.float32)
-    >>> signals = BrainSignals(data, ("Oz", "O1", "Cz"), np.arange(100) / 100, "eeg", "a.u.")
+    >>> data = np.zeros((2, 20, 3, 50), np.float32)
+    >>> signals = BrainSignals(data, ("Oz", "O1", "Cz"), np.arange(50) / 100, "eeg", "µV")
     >>> signals.pick(["O1", "Oz"], tmin=0.1, tmax=0.2).average().data.shape
     (2, 1, 2, 11)
     """
@@ -73,6 +77,15 @@ class BrainSignals:
         ------
         ValueError
             No sensor of such a name, a name twice, no name at all; no sample in that time.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from tinybrain import BrainSignals
+        >>> data = np.arange(3 * 50).reshape(1, 1, 3, 50)
+        >>> signals = BrainSignals(data, ("Oz", "O1", "Cz"), np.arange(50) / 50, "eeg", "µV")
+        >>> signals.pick("O1", tmin=0.1, tmax=0.2).data
+        array([[[[55, 56, 57, 58, 59, 60]]]])
         """
         rows = _rows(self.sensors, sensors)
         columns = _columns(self.times, tmin, tmax)
@@ -82,14 +95,23 @@ class BrainSignals:
         )
 
     def average(self) -> BrainSignals:
-        """The mean over trials, k = 1, taken in float64."""
+        """The mean over trials, k = 1, taken in float64.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from tinybrain import BrainSignals
+        >>> data = np.arange(4.0).reshape(1, 4, 1, 1)
+        >>> BrainSignals(data, ("Oz",), np.zeros(1), "eeg", "µV").average().data
+        array([[[[1.5]]]], dtype=float32)
+        """
         mean = self.data.mean(axis=1, keepdims=True, dtype=np.float64)
         return replace(self, data=np.asarray(mean, dtype=np.float32))
 
     # ---------------------------------------------------------------------------------------------
     # Pictures
 
-    def plot(self, path: str | Path | None = None, image: int = 0) -> Figure | Path:
+    def plot(self, path: str | Path | None = None, image: int | None = 0) -> Figure | Path:
         """One image's signals at six sensors that show much of them, or at all if there are fewer.
 
         A thick line is the mean of the trials, the band one standard deviation of them to each
@@ -98,7 +120,8 @@ class BrainSignals:
         Parameters
         ----------
         path : file to write, whose suffix chooses the format; by default none
-        image : its number, from 0; negative ones count from the end
+        image : its number, from 0; negative ones count from the end. None: the mean of all images,
+            each averaged over its trials, and how they differ
 
         Returns
         -------
@@ -107,13 +130,23 @@ class BrainSignals:
         Raises
         ------
         ValueError : no such image; a path of a format that matplotlib does not write.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from tinybrain import BrainSignals
+        >>> data = np.random.default_rng(0).normal(size=(2, 20, 3, 50)).astype(np.float32)
+        >>> signals = BrainSignals(data, ("Oz", "O1", "Cz"), np.arange(50) / 50, "eeg", "µV")
+        >>> [axes.get_title(loc="left") for axes in signals.pick(["O1", "Oz"]).plot().axes]
+        ['O1', 'Oz']
         """
         from .signal_figures import draw_signals
 
         return _give(draw_signals(self, image), path)
 
     def plot_topography(
-        self, path: str | Path | None = None, every: float = 0.1, image: int | None = None
+        self, path: str | Path | None = None, every: float = 0.1, image: int | None = None,
+        places: Places | None = None,
     ) -> Figure | Path:
         """Scalp maps over time of the mean over trials, of one image or of all together.
 
@@ -122,6 +155,8 @@ class BrainSignals:
         path : as for `plot`
         every : seconds from map to map; each shows the sample nearest to a multiple of it
         image : its number; by default the mean of all
+        places : (x, y) of each sensor in head radii, x to the right, y to the nose, such as
+            `things.layouts.read_layout` gives; by default those that `things.sensors` knows
 
         Returns
         -------
@@ -130,12 +165,24 @@ class BrainSignals:
         Raises
         ------
         ValueError
-            Sensors whose places `things.sensors` does not know, named; fewer than three; no such
-            image; no multiple of `every` within the times.
+            Sensors without a place, named; fewer than three; no such image; no multiple of
+            `every` within the times.
+
+        Examples
+        --------
+        A cap of one's own, of four electrodes:
+
+        >>> import numpy as np
+        >>> from tinybrain import BrainSignals
+        >>> data = np.random.default_rng(0).normal(size=(2, 20, 4, 50)).astype(np.float32)
+        >>> signals = BrainSignals(data, tuple("ABCD"), np.arange(50) / 50, "eeg", "µV")
+        >>> cap = {"A": (0, 0.5), "B": (-0.5, 0), "C": (0.5, 0), "D": (0, -0.5)}
+        >>> signals.plot_topography(every=0.2, places=cap).axes[1].get_ylabel()
+        'µV'
         """
         from .signal_figures import draw_topography
 
-        return _give(draw_topography(self, every, image), path)
+        return _give(draw_topography(self, every, image, places), path)
 
     # ---------------------------------------------------------------------------------------------
     # Elsewhere
@@ -153,12 +200,24 @@ class BrainSignals:
         values stay what they are, MNE will call them volts or tesla all the same (in plots, µV or
         fT), and `info["description"]` says what they are.
 
+        To write them, `signals.to_mne().save(bids_name(1))`, with `signal_mne.bids_name`.
+
         Raises
         ------
         ImportError
             If mne is not installed.
         ValueError
             Fewer than two time points, or unequal steps between them.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from tinybrain import BrainSignals
+        >>> sensors, times = ("Oz", "O1", "Cz"), np.arange(50) / 50
+        >>> signals = BrainSignals(np.ones((2, 20, 3, 50)), sensors, times, "eeg", "µV")
+        >>> epochs = signals.to_mne()
+        >>> epochs.get_data().shape, epochs.info["sfreq"], len(epochs["1"])  # the second image's
+        ((40, 3, 50), 50.0, 20)
         """
         from .signal_mne import to_epochs
 
@@ -167,10 +226,29 @@ class BrainSignals:
     def save(self, folder: str | Path) -> Path:
         """Write signals.npy and signals.json into a folder, in the place of older ones.
 
+        Parameters
+        ----------
+        folder : it is made if it does not exist
+
+        Returns
+        -------
+        The folder.
+
         Raises
         ------
         OSError
             The folder cannot be written or the disk is full.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from tinybrain import BrainSignals
+        >>> data = np.ones((2, 20, 3, 50), np.float32)
+        >>> signals = BrainSignals(data, ("Oz", "O1", "Cz"), np.arange(50) / 50, "eeg", "µV")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     BrainSignals.load(signals.save(folder)).data.shape
+        (2, 20, 3, 50)
         """
         folder = Path(folder)
         about = axes(self.data.shape, self.sensors, self.times, self.kind, self.unit)
@@ -183,6 +261,10 @@ class BrainSignals:
     @classmethod
     def load(cls, folder: str | Path) -> BrainSignals:
         """What `save` or `examples/generate.py` wrote; `data` is a read-only memory map.
+
+        Parameters
+        ----------
+        folder : that holds signals.npy and signals.json
 
         Raises
         ------
@@ -240,6 +322,6 @@ def _columns(times: np.ndarray, tmin: float | None, tmax: float | None) -> np.nd
 
 def _give(figure: Figure, path: str | Path | None) -> Figure | Path:
     """A figure, or the file that it was written to."""
-    from .topography import save_figure
+    from .style import save_figure
 
     return figure if path is None else save_figure(figure, path)

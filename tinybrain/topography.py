@@ -1,10 +1,7 @@
 """Scalp maps: values at sensors painted on a head seen from above (Section 4.4, Figure 3).
 
-Between sensors a map is the piecewise cubic of Clough and Tocher (1965) on the Delaunay triangles
-of the sensors: smooth (C1), equal to the recording at each sensor, linear in the recording. No
-sensor says what happens beyond the outermost, and a cubic left alone there shoots up; so border
-points stand around the sensors, each with the mean of the sensors it neighbours. What is further
-than MARGIN from the sensors' convex hull is not painted.
+What lies between the sensors is `scalp.py`'s. Figures are laid out in inches, so that a head has
+one size however many there are; all heads are one picture, and so have one colour scale.
 
 Positions are in head radii: x to the right, y to the nose, radius 1 the head's outline.
 Shapes: h sensors, w time points, r rows of maps, c columns of maps, m pixels across a map.
@@ -20,7 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from einops import rearrange
 
-from .files import write_atomically
+from .scalp import arc, check_positions, extend, is_painted, painted_area
+from .style import DIVERGING, INK, MINUS, add_axes, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -28,118 +26,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
-MARGIN = 0.25  # head radii: carries the 10-20 ring (0.8) to the outline; a patch remains a patch
 CELL = 2.4  # head radii that a map is given: the head, its nose and some air
 PIXELS = 96  # across a cell
-DPI = 200
-MINUS = "\N{MINUS SIGN}"
-
-
-# Interpolation -----------------------------------------------------------------------------------
-
-
-def interpolate(values: np.ndarray, xy: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Values between sensors: smooth, exact at the sensors, NaN where no sensor is near.
-
-    Parameters
-    ----------
-    values : (..., h), any unit. All maps share one triangulation: pass many at once.
-    xy : (h, 2) positions of the sensors in head radii, three or more.
-    points : (..., 2) where to interpolate, such as a grid (m, m, 2) or a list (p, 2).
-
-    Returns
-    -------
-    float64, the leading axes of `values`, then those of `points`; NaN outside `painted_area(xy)`.
-
-    Raises
-    ------
-    ValueError : shapes that do not fit; values or positions that are not finite; a position twice.
-    """
-    xy, points = check_positions(xy), np.asarray(points, dtype=np.float64)
-    return np.where(_painted(xy, points), _interpolate(values, xy, points), np.nan)
-
-
-def painted_area(xy: np.ndarray) -> np.ndarray:
-    """The polygon (q, 2) that is painted: the sensors' hull and MARGIN around it, within the head.
-
-    The head ends at radius 1. Where sensors sit below its outline, as those of a MEG helmet do,
-    the paint ends with them.
-    """
-    from scipy.spatial import ConvexHull
-
-    around = _around(xy, MARGIN, step=0.02)
-    within = around / np.maximum(1, np.linalg.norm(around, axis=1, keepdims=True))
-    points = np.concatenate([within, xy])
-    return points[ConvexHull(points).vertices]  # in order, not closed
-
-
-def check_positions(xy: np.ndarray, sensors: Sequence[str] | None = None) -> np.ndarray:
-    """Positions (h, 2) as float64, or a ValueError that names the sensors at fault."""
-    xy = np.asarray(xy, dtype=np.float64)
-    if xy.ndim != 2 or xy.shape[1] != 2 or len(xy) < 3:
-        raise ValueError(f"xy has shape {xy.shape}: wanted (sensors, 2), three sensors or more")
-    names = np.array([f"sensor {i}" for i in range(len(xy))] if sensors is None else sensors)
-    if len(names) != len(xy):
-        raise ValueError(f"xy has shape {xy.shape} but there are {len(names)} sensor names")
-    missing = names[~np.isfinite(xy).all(axis=1)]
-    if len(missing):
-        raise ValueError(f"no finite position for {', '.join(missing)}: leave these sensors out")
-    _, place, count = np.unique(xy.round(6), axis=0, return_inverse=True, return_counts=True)
-    shared = names[count[place.ravel()] > 1]
-    if len(shared):
-        raise ValueError(f"{', '.join(shared)} are in the same place: leave out all but one")
-    return xy
-
-
-def _interpolate(values: np.ndarray, xy: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """`interpolate` before its mask: values as far out as the border points."""
-    from scipy.interpolate import CloughTocher2DInterpolator
-    from scipy.spatial import Delaunay
-
-    values, h = np.asarray(values, dtype=np.float64), len(xy)
-    if values.ndim == 0 or values.shape[-1] != h:
-        raise ValueError(f"values have shape {values.shape} and xy {xy.shape}: wanted (..., {h})")
-    if not np.isfinite(values).all():
-        raise ValueError(f"{(~np.isfinite(values)).sum()} of {values.size} values are not finite")
-    columns = values.reshape(-1, h).T  # (h, maps)
-    # scipy refines its gradients to an absolute tolerance: volts must come out as microvolts do
-    scale = np.maximum(np.abs(columns).max(axis=0), np.finfo(np.float64).tiny)
-    triangles = Delaunay(np.concatenate([xy, _around(xy, 2 * MARGIN, step=MARGIN)]))
-    start, neighbours = triangles.vertex_neighbor_vertices
-    near = [neighbours[start[i] : start[i + 1]] for i in range(h, len(triangles.points))]
-    beyond = [columns[n[n < h]].mean(axis=0) for n in near]  # (border, maps)
-    knots = np.concatenate([columns, beyond]) / scale
-    maps = CloughTocher2DInterpolator(triangles, knots, tol=1e-9)(points) * scale
-    return np.moveaxis(maps, -1, 0).reshape(values.shape[:-1] + points.shape[:-1])
-
-
-def _painted(xy: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Whether each point lies in the painted area, which is convex: behind each of its edges."""
-    from scipy.spatial import ConvexHull
-
-    edges = ConvexHull(painted_area(xy)).equations  # (q, 3): outward normal and offset
-    return (points @ edges[:, :2].T + edges[:, 2]).max(axis=-1) <= 1e-3  # sensors on a rim are in
-
-
-def _around(xy: np.ndarray, distance: float, step: float) -> np.ndarray:
-    """Points about a step apart on the sensors' convex hull grown by a distance, corners round."""
-    from scipy.spatial import ConvexHull
-
-    discs = rearrange(xy[:, None] + distance * _arc(0, 360), "h q xy -> (h q) xy")
-    ring = discs[ConvexHull(discs).vertices]  # in order, not closed
-    ring = np.concatenate([ring, ring[:1]])
-    walked = np.concatenate([[0], np.linalg.norm(np.diff(ring, axis=0), axis=1).cumsum()])
-    at = np.linspace(0, walked[-1], round(walked[-1] / step), endpoint=False)
-    return np.stack([np.interp(at, walked, ring[:, axis]) for axis in (0, 1)], axis=1)
-
-
-def _arc(start: float, stop: float) -> np.ndarray:
-    """Points 4 degrees apart on the unit circle, from and to an angle in degrees: (q, 2)."""
-    angle = np.deg2rad(np.linspace(start, stop, round((stop - start) / 4) + 1))
-    return np.stack([np.cos(angle), np.sin(angle)], axis=1)
-
-
-# Drawing -----------------------------------------------------------------------------------------
 
 
 def plot_topographies(
@@ -160,6 +48,7 @@ def plot_topographies(
         is labelled with that sample's own time.
     unit : of the signals, for the colour bar.
     path : file to write; its suffix chooses the format.
+    title : above all maps; by default none.
     colours : of the names of rows, black where not given.
 
     Returns
@@ -169,6 +58,22 @@ def plot_topographies(
     Raises
     ------
     ValueError : signals, sensors, positions and times that do not fit together.
+
+    Examples
+    --------
+    A bump of voltage that travels from one side of the head to the other in 0.5 s:
+
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from tinybrain.things.sensors import THINGS_EEG2_63, layout
+    >>> from tinybrain.topography import plot_topographies
+    >>> xy, times = layout(THINGS_EEG2_63), np.arange(6) / 10
+    >>> wave = np.exp(-((xy[:, :1] + 0.8 - 3.2 * times) ** 2) / 0.1)  # (63, 6)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = plot_topographies({"Wave": wave}, sensors=THINGS_EEG2_63, xy=xy, times=times,
+    ...                              unit="µV", path=f"{folder}/wave.png")
+    ...     path.name
+    'wave.png'
     """
     xy, times = check_positions(xy, sensors), np.asarray(times, dtype=np.float64)
     shown = nearest_samples(times, every)
@@ -200,7 +105,7 @@ def lay_out(
     image = draw_maps(axes, values, xy)
     for i, label in enumerate(labels):
         axes.text(-0.05, r - i - 0.5, label, size=11, ha="right", va="center",
-                  color=colours.get(label, "k"))
+                  color=colours.get(label, INK))
     for j, t in enumerate(times):
         axes.text(j + 0.5, r, milliseconds(t), size=11, ha="center", va="bottom")
     if title:
@@ -219,13 +124,13 @@ def paint(values: np.ndarray, xy: np.ndarray) -> tuple[np.ndarray, float]:
     """
     pixel = ((np.arange(PIXELS) + 0.5) / PIXELS - 0.5) * cell_width(xy)
     grid = np.stack(np.meshgrid(pixel, pixel), axis=-1)  # (m, m, 2)
-    maps = _interpolate(values, xy, grid)  # (..., m, m)
-    return maps, round_up(np.abs(maps[..., _painted(xy, grid)]).max())
+    maps = extend(values, xy, grid)  # (..., m, m)
+    return maps, round_up(np.abs(maps[..., is_painted(xy, grid)]).max())
 
 
 def cell_width(xy: np.ndarray) -> float:
     """Head radii that a map is wide: more where sensors sit below the outline."""
-    return CELL * max(1, np.linalg.norm(xy, axis=1).max())
+    return CELL * max(1.0, float(np.linalg.norm(xy, axis=1).max()))
 
 
 def draw_maps(axes: Axes, values: np.ndarray, xy: np.ndarray) -> AxesImage:
@@ -243,13 +148,14 @@ def draw_painted(
     """`draw_maps` of maps (r, c, m, m) that are painted already, from -limit to limit."""
     r, c, _, _ = maps.shape
     picture = rearrange(maps[::-1], "r c y x -> (r y) (c x)")
-    image = axes.imshow(picture, "RdBu_r", origin="lower", extent=(0, c, 0, r))
+    image = axes.imshow(picture, DIVERGING, origin="lower", extent=(0, c, 0, r))
     image.set(clim=(-limit, limit), interpolation="bilinear")
-    cut = [image]
+    cut: list[Artist] = [image]
     if contours:
         levels = limit * np.array([-0.75, -0.5, -0.25, 0.25, 0.5, 0.75])
-        cut.append(axes.contour(picture, levels, origin="lower", extent=(0, c, 0, r)))
-        cut[1].set(edgecolor="k", linestyle="-", linewidth=0.3, alpha=0.5)
+        lines = axes.contour(picture, levels, origin="lower", extent=(0, c, 0, r))
+        lines.set(edgecolor=INK, linestyle="-", linewidth=0.3, alpha=0.5)
+        cut.append(lines)
     column, row = np.meshgrid(np.arange(c), np.arange(r))
     centres = rearrange([column, row], "xy r c -> (r c) 1 xy") + 0.5
     _draw_heads(axes, xy, cell_width(xy), centres, cut)
@@ -271,13 +177,13 @@ def _draw_heads(
     for artist in painted:
         artist.set_clip_path(shape, axes.transData)
     nose = np.array([(-0.16, 0.987), (0, 1.15), (0.16, 0.987)])
-    ear = (0.98, 0) + _arc(-80, 80) * (0.1, 0.22)
-    head = (_arc(0, 360), nose, ear, ear * (-1, 1))
+    ear = (0.98, 0) + arc(-80, 80) * (0.1, 0.22)
+    head = (arc(0, 360), nose, ear, ear * (-1, 1))
     lines = [part / cell + centre for centre in centres for part in head]
-    axes.add_collection(LineCollection(lines, colors="k", linewidths=0.8, zorder=2))
-    dots = rearrange(xy / cell + centres, "map h xy -> xy (map h)")
+    axes.add_collection(LineCollection(lines, colors=INK, linewidths=0.8, zorder=2))
+    x, y = rearrange(xy / cell + centres, "map h xy -> xy (map h)")
     size, alpha = min(2, 100 / len(xy)), min(1, 64 / len(xy))  # many dots must not hide the map
-    axes.scatter(*dots, s=size, c="k", alpha=alpha, linewidths=0, zorder=3)
+    axes.scatter(x, y, s=size, color=INK, alpha=alpha, linewidths=0, zorder=3)
 
 
 def draw_scale(axes: Axes, image: AxesImage, unit: str) -> None:
@@ -306,6 +212,22 @@ def nearest_samples(times: np.ndarray, every: float) -> np.ndarray:
 
     A multiple counts as covered up to one sample beyond the ends: 250 points from -0.2 s at 250 Hz
     end at 0.796 s, and stand for 0.8 s too.
+
+    Parameters
+    ----------
+    times : (w,) seconds, increasing.
+    every : seconds.
+
+    Raises
+    ------
+    ValueError : times that do not increase, or that pass no multiple of `every`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinybrain.topography import nearest_samples
+    >>> nearest_samples(np.arange(250) / 250 - 0.2, 0.25)
+    array([ 50, 112, 175, 237])
     """
     if every <= 0 or np.any(np.diff(times) <= 0):
         raise ValueError(f"every is {every} s: wanted it above 0, and times that increase")
@@ -330,19 +252,3 @@ def round_up(limit: float) -> float:
         return 1.0
     unit = 10.0 ** (math.floor(math.log10(limit)) - 1)
     return math.ceil(limit / unit * (1 - 1e-9)) * unit
-
-
-def add_axes(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
-    """Axes at a place given in inches."""
-    w, h = figure.get_size_inches()
-    return figure.add_axes((left / w, bottom / h, width / w, height / h))
-
-
-def save_figure(figure: Figure, path: str | Path) -> Path:
-    """Write a figure in the format of the path's suffix, all of it or nothing."""
-    path = Path(path)
-    kinds = figure.canvas.get_supported_filetypes()
-    kind = path.suffix.lower().lstrip(".")
-    if kind not in kinds:
-        raise ValueError(f"{path}: wanted a name that ends in one of .{', .'.join(sorted(kinds))}")
-    return write_atomically(path, lambda file: figure.savefig(file, format=kind, dpi=DPI))

@@ -13,18 +13,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from einops import rearrange
 
-from .figures import GENERATED, REAL
-from .files import write_atomically
 from .generated import FILE, Generated
+from .scalp import check_positions
+from .style import (
+    GENERATED,
+    GREY,
+    INK,
+    ONSET,
+    REAL,
+    add_axes,
+    frame,
+    save_figure,
+    save_frames,
+)
 from .things.store import Card
 from .things.store_card import CARD
 from .topography import (
-    add_axes,
-    check_positions,
     draw_painted,
     draw_scale,
     lay_out,
@@ -32,8 +41,12 @@ from .topography import (
     nearest_samples,
     paint,
     plot_topographies,
-    save_figure,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
+    from PIL.Image import Image
 
 WHICH = ("mean", "one", "conditional")
 COLOURS = {"Training": REAL, "Test": REAL, "Generated": GENERATED}
@@ -50,6 +63,21 @@ class Evoked:
     training, test, generated : float64 (h, w), in `unit`
     sensors, times : h names, without a MEG system's number; (w,) seconds from image onset
     kind, unit : "eeg" or "meg"; of the signals
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinybrain.topography_sheets import Evoked
+    >>> wave = np.ones((3, 50))
+    >>> shown = Evoked("Subject 1", 2 * wave, wave, 4 * wave, ("O1", "Oz", "O2"),
+    ...                np.arange(50) / 50, "eeg", "µV")
+    >>> for name, row in shown.rows().items():
+    ...     print(row[0, 0], name)
+    2.0 Training
+    1.0 Test
+    4.0 Generated
+    1.0 Training - Test
+    3.0 Generated - Test
     """
 
     name: str
@@ -147,6 +175,19 @@ def plot_subject(
     Returns
     -------
     The path.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from tinybrain.things.sensors import layout
+    >>> from tinybrain.topography_sheets import Evoked, plot_subject
+    >>> three = np.random.default_rng(0).normal(size=(3, 4, 50))
+    >>> sensors, times = ("O1", "Oz", "O2", "Cz"), np.arange(50) / 50
+    >>> shown = Evoked("Subject 1", *three, sensors, times, "eeg", "µV")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     plot_subject(shown, layout(sensors), f"{folder}/maps.png", every=0.5).name
+    'maps.png'
     """
     return plot_topographies(
         responses.rows(), sensors=responses.sensors, xy=xy, times=responses.times, every=every,
@@ -184,7 +225,7 @@ def plot_contact_sheet(
             ha="center", va="center", rotation=90, annotation_clip=False,
         )
         if i:
-            axes.axhline(2 * i, color="0.6", lw=0.6, clip_on=False)
+            axes.axhline(2 * i, color=GREY, lw=0.6, clip_on=False)
     return save_figure(figure, path)
 
 
@@ -235,63 +276,39 @@ def animate_topographies(
     both = np.stack([responses.test, responses.generated])                     # (2, h, w)
     maps, limit = paint(rearrange(both[..., shown], "row h c -> c row h"), xy)  # (c, 2, m, m)
     frames = _frames(responses, xy, maps, limit, shown)
-    palette = _palette()
-    frames = [frame.quantize(palette=palette, dither=0) for frame in frames]
-    rest = [round(1000 * seconds / len(frames))] * (len(frames) - 1) + [1500]
-    gif = {"save_all": True, "append_images": frames[1:], "duration": rest, "loop": 0}
-    return write_atomically(path, lambda file: frames[0].save(file, "GIF", **gif))
+    return save_frames(frames, path, seconds, rest=1.5)
 
 
 def _frames(
     responses: Evoked, xy: np.ndarray, maps: np.ndarray, limit: float, shown: np.ndarray
-) -> list:
+) -> list[Image]:
     """A picture for each of the maps (c, 2, m, m), those of the samples shown."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from PIL import Image
 
-    figure = Figure(figsize=(5.2, 3.9), dpi=100)
-    canvas = FigureCanvasAgg(figure)
-    axes = add_axes(figure, 0.2, 1.3, 4.2, 2.1)
+    figure = Figure(figsize=(5.6, 3.9), dpi=100)
+    axes = add_axes(figure, 0.3, 1.3, 4.2, 2.1)
     image = draw_painted(axes, maps[:1], xy, limit, contours=False)
     for column, name in enumerate(("Test", "Generated")):
         axes.text(column + 0.5, 1.01, name, size=12, ha="center", color=COLOURS[name])
     figure.text(0.02, 0.97, responses.name, size=12, va="top")
     stamp = figure.text(0.98, 0.97, "", size=12, va="top", ha="right")
-    draw_scale(add_axes(figure, 4.5, 1.5, 0.1, 1.6), image, responses.unit)
-    cursor = _draw_strength(add_axes(figure, 0.75, 0.5, 3.6, 0.75), responses)
+    draw_scale(add_axes(figure, 4.6, 1.5, 0.1, 1.6), image, responses.unit)
+    cursor = _draw_strength(add_axes(figure, 0.95, 0.5, 3.55, 0.75), responses)
     frames = []
     for moment, pair in zip(responses.times[shown], maps, strict=True):
         image.set_data(rearrange(pair, "row y x -> y (row x)"))
         stamp.set_text(milliseconds(moment))
         cursor.set_xdata([1000 * moment] * 2)
-        canvas.draw()
-        frames.append(Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy()))
+        frames.append(frame(figure))
     return frames
 
 
-def _palette():
-    """A GIF's 256 colours for all frames: the maps', greys, and the two lines' fading to white."""
-    from matplotlib import colormaps
-    from matplotlib.colors import to_rgb
-    from PIL import Image
-
-    fading = np.linspace(0, 1, 16)[:, None]
-    lines = [(1 - fading) * to_rgb(colour) + fading for colour in (REAL, GENERATED)]
-    greys = np.linspace(0, 1, 24)[:, None] * np.ones(3)
-    maps = colormaps["RdBu_r"](np.linspace(0, 1, 200))[:, :3]
-    palette = Image.new("P", (1, 1))
-    colours = np.concatenate([maps, greys, *lines])                            # (256, 3)
-    palette.putpalette((255 * colours).round().astype(np.uint8).tobytes())
-    return palette
-
-
-def _draw_strength(axes, responses: Evoked):
+def _draw_strength(axes: Axes, responses: Evoked) -> Line2D:
     """Root mean square over sensors against time; returns the line that marks a moment."""
     for name, signal in (("Test", responses.test), ("Generated", responses.generated)):
         axes.plot(1000 * responses.times, np.sqrt((signal**2).mean(axis=0)), color=COLOURS[name])
-    axes.set(xlabel="time from image onset (ms)", ylabel=f"RMS\n({responses.unit})", ylim=(0, None))
+    axes.set(xlabel=ONSET, ylabel=f"RMS\n({responses.unit})", ylim=(0, None))
     axes.set_xlim(1000 * responses.times[0], 1000 * responses.times[-1])
     axes.tick_params(labelsize=9)
     axes.spines[["top", "right"]].set_visible(False)
-    return axes.axvline(0, color="k", lw=1)
+    return axes.axvline(0, color=INK, lw=1)
