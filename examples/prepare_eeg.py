@@ -12,24 +12,26 @@ needed. With --nice the files of NICE are written as well (10.4 GB), in float64.
 
 With --source the BrainVision files of source_data are made into raw files first (needs MNE).
 
-The same command continues after Ctrl-C or a crash, with the next part of a session.
+The same command continues after Ctrl-C or a crash, with the next part of a session. PREPARED may
+lie in THINGS: `--data THINGS` then reads what was prepared before what others have preprocessed.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
 import time
+from argparse import Namespace
+from functools import partial
 from pathlib import Path
 
+from tinybrain import command_line
 from tinybrain.things.eeg2 import brainvision
 from tinybrain.things.preprocess import PAPER, Settings, prepare
 
+say = partial(print, flush=True)
 
-def arguments() -> argparse.Namespace:
-    cli = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+
+def arguments() -> Namespace:
+    cli = command_line.parser(__doc__)
     cli.add_argument("raw", type=Path, help="the THINGS-EEG2 folder, or its raw data")
     cli.add_argument("--out", type=Path, required=True, help="folder of the stores")
     cli.add_argument("--subjects", nargs="+", default=["1"], help="1 2 ..., by default 1")
@@ -79,14 +81,5 @@ def main() -> None:
         say(f"{folder}: ready after {time.monotonic() - began:.0f} s")
 
 
-def say(line: str) -> None:
-    print(line, flush=True)
-
-
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit("prepare_eeg.py: stopped; the same command continues")
-    except (ValueError, OSError, ImportError) as problem:
-        sys.exit(f"prepare_eeg.py: {problem}")
+    command_line.run(main, command_line.AGAIN)

@@ -15,26 +15,29 @@ made. The distributed epochs were filtered 0.1-40 Hz, which is the default here;
 0.1-100 Hz. Raw recordings and FIF need MNE, cosmofiles h5py.
 
 The same command continues after Ctrl-C or a crash: with the next session, or the next split.
+PREPARED may lie in SOURCE: `--data SOURCE` then reads what was prepared before all else in it.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
 import time
+from argparse import Namespace
+from functools import partial
 from pathlib import Path
 
+from tinybrain import command_line
 from tinybrain.things.meg import CROPS
 from tinybrain.things.meg.convert import convert
-from tinybrain.things.meg.files import find_file
+from tinybrain.things.meg.files import look_for
 from tinybrain.things.meg.raw import DISTRIBUTED, Settings, prepare
 from tinybrain.things.meg.run import Dropout, is_raw
+from tinybrain.things.meg.selection import Selection
+
+say = partial(print, flush=True)
 
 
-def arguments() -> argparse.Namespace:
-    cli = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def arguments() -> Namespace:
+    cli = command_line.parser(__doc__)
     cli.add_argument("source", type=Path, metavar="SOURCE")
     cli.add_argument("--out", type=Path, required=True, help="folder of the stores")
     cli.add_argument("--subject", type=int, default=1, help="1 to 4")
@@ -57,24 +60,24 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     args, began = arguments(), time.monotonic()
-    how = {
-        "crop": args.crop,
-        "drop_test_concepts": not args.keep_test_concepts,
-        "test_order": args.test_order,
-        "report": say,
-    }
+    wanted = Selection(args.crop, not args.keep_test_concepts, args.test_order)
     if from_raw(args):
         place = prepare(args.source, args.out, args.subject, settings=settings(args),
-                        images=args.images, **how)  # fmt: skip
+                        wanted=wanted, images=args.images, report=say)  # fmt: skip
     else:
-        place = convert(args.source, args.out, args.subject, tmin=args.tmin, **how)
+        place = convert(args.source, args.out, args.subject, wanted=wanted, tmin=args.tmin,
+                        report=say)  # fmt: skip
     say(f"{place}: ready after {time.monotonic() - began:.0f} s")
 
 
-def from_raw(args: argparse.Namespace) -> bool:
-    """Whether SOURCE holds raw recordings and nothing prepared; both at once is refused."""
+def from_raw(args: Namespace) -> bool:
+    """Whether SOURCE holds raw recordings and nothing prepared; both at once is refused.
+
+    What this makes is no matter, where it is made in SOURCE.
+    """
+    made = args.out / f"sub-{args.subject:02d}"
     try:
-        prepared = find_file(args.source, args.subject, "train")
+        prepared = look_for(args.source, args.subject, "train", made).file
     except FileNotFoundError as missing:
         if is_raw(args.source, args.subject):
             return True
@@ -89,7 +92,7 @@ def from_raw(args: argparse.Namespace) -> bool:
     return False
 
 
-def settings(args: argparse.Namespace) -> Settings:
+def settings(args: Namespace) -> Settings:
     band, known = DISTRIBUTED.band, DISTRIBUTED.dropouts
     if args.band:
         band = None if args.band == ["none"] else tuple(map(float, args.band))
@@ -101,14 +104,5 @@ def settings(args: argparse.Namespace) -> Settings:
     return Settings(band, (*known, *more))
 
 
-def say(line: str) -> None:
-    print(line, flush=True)
-
-
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit("prepare_meg.py: stopped; the same command continues")
-    except (ValueError, OSError, ImportError) as problem:
-        sys.exit(f"prepare_meg.py: {problem}")
+    command_line.run(main, command_line.AGAIN)

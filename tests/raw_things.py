@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
-from tinybrain.things.preprocess import Settings
+from tinybrain.things.preprocess import Settings, prepare
 from tinybrain.things.sensors import THINGS_EEG2_63
 
 SOA, CONCEPTS, EXEMPLARS, TEST = 200, 40, 2, 6  # milliseconds, numbers of images
@@ -66,9 +67,19 @@ def write_table(root: Path) -> None:
     np.save(root / "Image_set/image_metadata.npy", table, allow_pickle=True)
 
 
-def write_things(root: Path) -> Path:
+@pytest.fixture(scope="module")
+def things(tmp_path_factory) -> Path:
     """Four sessions of one subject, and the table of images."""
+    root = tmp_path_factory.mktemp("things")
     for number in SHOWN:
         write_raw(root / f"Raw_Data/sub-01/ses-{number:02d}", number)
     write_table(root)
     return root
+
+
+@pytest.fixture(scope="module")
+def made(things, tmp_path_factory) -> Path:
+    """The store and NICE's files by default settings."""
+    out = tmp_path_factory.mktemp("out")
+    prepare(things, out, 1, settings=SETTINGS, nice=out / "nice")
+    return out

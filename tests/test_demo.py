@@ -214,9 +214,9 @@ def test_other_settings_and_other_folders_are_refused(tmp_path):
     assert files_of(root) == before
 
 
-def test_nothing_is_there_until_all_is(tmp_path, monkeypatch):
-    root = tmp_path / "deep" / "demo"
-    write = writing.write_recording
+def interrupted(monkeypatch, module, name: str, root, *args, **sizes) -> None:
+    """Stop `make_demo` when a function of a module is to write the test, after the training."""
+    write = getattr(module, name)
 
     def stop_at_test(path, *rest):
         assert not root.exists()
@@ -224,11 +224,15 @@ def test_nothing_is_there_until_all_is(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         write(path, *rest)
 
-    monkeypatch.setattr(writing, "write_recording", stop_at_test)
-    with pytest.raises(KeyboardInterrupt):
-        make_demo(root, **TINY)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(module, name, stop_at_test)
+        make_demo(root, *args, **sizes)
+
+
+def test_nothing_is_there_until_all_is(tmp_path, monkeypatch):
+    root = tmp_path / "deep" / "demo"
+    interrupted(monkeypatch, writing, "write_recording", root, **TINY)
     assert list(root.parent.iterdir()) == []
-    monkeypatch.undo()
     root.mkdir()  # an empty folder is no obstacle
     assert read_truth(make_demo(root, **TINY)).test.shape == (2, 3, 7)
     assert list(root.parent.iterdir()) == [root]

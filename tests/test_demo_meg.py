@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.test_demo import interrupted
 from tinybrain.things import demo, make_demo
 from tinybrain.things.demo import read_truth
 from tinybrain.things.sensors import THINGS_MEG_271
@@ -224,17 +225,7 @@ def test_a_demo_is_kept_and_another_kind_refused(tmp_path, monkeypatch):
 
 
 def test_nothing_is_there_until_all_is(tmp_path, monkeypatch):
-    root, write = tmp_path / "demo", meg_writing.write_signals
-
-    def stop_at_test(path, *rest):
-        assert not root.exists()
-        if "test" in path.name:
-            raise KeyboardInterrupt
-        write(path, *rest)
-
-    monkeypatch.setattr(meg_writing, "write_signals", stop_at_test)
-    with pytest.raises(KeyboardInterrupt):
-        make_demo(root, "meg", **TINY)
+    interrupted(monkeypatch, meg_writing, "write_signals", tmp_path / "demo", "meg", **TINY)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import pickle
-import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from tests.test_eeg2 import memory_to_read
 from tinybrain.things import EEG2, recording, store
 from tinybrain.things.sensors import THINGS_EEG2_63
 
@@ -281,16 +281,6 @@ def test_names_of_ubp_stand_alone_if_folders_were_numbered(root, slash):
         EEG2(root, 1, "train")
 
 
-def test_several_variants_side_by_side_are_listed(root):
-    for variant in (nice, ubp, own):
-        variant(root, "train", signals("train"))
-    with pytest.raises(ValueError, match="3 train files of subject 1: .*pass the folder") as caught:
-        EEG2(root, 1, "train")
-    for name in ("train.pt", "recording.json", "preprocessed_eeg_training.npy"):
-        assert name in str(caught.value)
-    assert "UBP" in EEG2(root / "Preprocessed_data_250Hz_whiten", 1, "train").summary
-
-
 def test_a_store_without_the_split_or_of_somebody_else(root):
     own(root, "test", signals("test"))
     with pytest.raises(FileNotFoundError, match="train files there: none"):
@@ -320,12 +310,7 @@ def test_files_are_averaged_in_little_memory(root, variant, monkeypatch):
     data = np.tile(signals("train"), (1, 4 if variant is zeiss_cut else 10, 1, 1))
     variant(root, "train", data)
     monkeypatch.setattr(recording, "BLOCK", 100_000)
-    EEG2(root, 1, "train")  # what is imported on the way is not counted
-    tracemalloc.start()
-    EEG2(root, 1, "train")
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert peak < 2_000_000
+    assert memory_to_read(root) < 2_000_000
 
 
 def test_truncated_torch_files(root):

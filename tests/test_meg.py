@@ -9,7 +9,8 @@ import pytest
 from tests import meg_miniature as mini
 from tests.test_meg_files import atm, dump, of, own, song
 from tinybrain.things.demo import make_demo
-from tinybrain.things.meg.reader import CROPS, MEG, window
+from tinybrain.things.meg.reader import MEG
+from tinybrain.things.meg.selection import CROPS, Selection
 from tinybrain.things.sensors import THINGS_MEG_271
 
 ROWS = mini.records()
@@ -62,7 +63,7 @@ def test_crops(crop):
     times = np.arange(-20, 261) / 200
     first, last, count = {"paper": (1, 200, 200), "onset": (0, 199, 200), "closed": (0, 200, 201),
                           "all": (-20, 260, 281)}[crop]  # fmt: skip
-    at = window(Path("file"), times, crop)
+    at = Selection(crop).window(Path("file"), times)
     assert times[at].tolist() == [k / 200 for k in range(first, last + 1)]
     assert at.stop - at.start == count
 
@@ -78,7 +79,7 @@ def test_crops(crop):
 )
 def test_crops_that_a_file_does_not_have(times, crop, said):
     with pytest.raises(ValueError, match=said):
-        window(Path("file"), times, crop)
+        Selection(crop).window(Path("file"), times)
 
 
 def test_shape_that_the_caller_needs(root):

@@ -26,6 +26,7 @@ from tinybrain.things.meg import run as meg_run
 from tinybrain.things.meg import session as meg_session
 from tinybrain.things.meg.raw import Settings, prepare
 from tinybrain.things.meg.run import Dropout
+from tinybrain.things.meg.selection import Selection
 from tinybrain.things.meg.signal import TIMES
 
 HELD = Dropout(1, 2, 1, 4.5, 0.2)  # after the onset of its second trial
@@ -83,15 +84,16 @@ def test_crops_orders_and_test_concepts(mine, tmp_path):
     windows = {"all": slice(0, 281), "closed": slice(20, 221), "onset": slice(20, 220)}
     plain, trials = Settings(None, ()), by_mne(mine, None)
     for crop, window in windows.items():
-        made = run_prepare(mine, tmp_path / crop, settings=plain, crop=crop,
-                           drop_test_concepts=False)  # fmt: skip
+        wanted = Selection(crop, drop_test_concepts=False)
+        made = run_prepare(mine, tmp_path / crop, settings=plain, wanted=wanted)
         card = store.read_card(made)
         np.testing.assert_allclose(card.times, TIMES[window], atol=1e-12)
         train = np.load(made / "signals_train.npy")
         for row, image in enumerate([*LEFT, 141, 184]):
             close(train[row, 0], trials[where(image, "exp")[0]][:, window])
         assert card.splits["train"].concepts[-2:] == ("concept0011", "concept0014")
-    made = run_prepare(mine, tmp_path / "by image", settings=plain, test_order="image")
+    wanted = Selection(test_order="image")
+    made = run_prepare(mine, tmp_path / "by image", settings=plain, wanted=wanted)
     assert store.read_card(made).splits["test"].images == (name_of(148), name_of(191))
     test = np.load(made / "signals_test.npy")
     for row, image in enumerate([148, 191]):
@@ -135,8 +137,8 @@ def test_a_stopped_run_continues_with_the_next_session(mine, tmp_path, monkeypat
     count = len(done)
     assert run_prepare(mine, tmp_path, settings=plain, report=lines.append) == made
     assert len(done) == count and lines[-1] == f"{made}: complete"
-    with pytest.raises(ValueError, match="made otherwise is there: crop differ"):
-        run_prepare(mine, tmp_path, settings=plain, crop="all")
+    with pytest.raises(ValueError, match=r"made otherwise is there \(crop 'paper', now 'all'\)"):
+        run_prepare(mine, tmp_path, settings=plain, wanted=Selection("all"))
 
 
 @pytest.mark.filterwarnings(FEW)
@@ -216,8 +218,8 @@ def test_missing_and_doubled_files_are_named(mine, tmp_path):
     recording.unlink()
     with pytest.raises(FileNotFoundError, match="no recording .* of session 01, run 02; 3 rec"):
         run_prepare(mine, tmp_path)
-    with pytest.raises(ValueError, match="crop 'half'; wanted one of paper"):
-        run_prepare(mine, tmp_path, crop="half")
+    with pytest.raises(ValueError, match="crop 'half', .*; wanted crop paper, onset"):
+        Selection("half")
     with pytest.raises(FileNotFoundError, match="no recordings of subject 2; wanted the BIDS"):
         prepare(mine.parent, tmp_path, 2)
     for path in mine.rglob("*_meg.fif"):

@@ -27,6 +27,7 @@ from tinybrain.things import MEG, store
 from tinybrain.things.meg import convert as meg_convert
 from tinybrain.things.meg.convert import convert
 from tinybrain.things.meg.run import Dropout
+from tinybrain.things.meg.selection import Selection
 from tinybrain.things.sensors import THINGS_MEG_271
 
 # A cache of Song in miniature: concepts 2, 10 and 13, the last two of them tested.
@@ -75,8 +76,8 @@ def test_a_cache_becomes_the_same_recording_in_the_store(tmp_path):
         assert before.sensors == after.sensors and before.unit == after.unit == "baseline sd"
         assert [p.name for p in before.images] == [p.name for p in after.images]
         assert before.concepts == after.concepts
-    whole = convert(tmp_path / "song", tmp_path / "whole", 1, drop_test_concepts=False,
-                    crop="closed", test_order="image")  # fmt: skip
+    wanted = Selection("closed", drop_test_concepts=False, test_order="image")
+    whole = convert(tmp_path / "song", tmp_path / "whole", 1, wanted=wanted)
     np.testing.assert_array_equal(
         np.load(whole / "signals_train.npy"), train[:, None].astype("f4")
     )
@@ -93,7 +94,8 @@ def test_distributed_epochs_in_four_files_become_a_store(tmp_path):
     epochs = mne.EpochsArray(data, info, events, tmin=-0.1, verbose="error")
     epochs.save(tmp_path / "preprocessed_P1-epo.fif", split_size="3MB", verbose="error")
     assert len(list(tmp_path.glob("*.fif"))) >= 4
-    made = convert(tmp_path, tmp_path / "out", 1, drop_test_concepts=False, test_order="image")
+    wanted = Selection(drop_test_concepts=False, test_order="image")
+    made = convert(tmp_path, tmp_path / "out", 1, wanted=wanted)
     train, test = (np.load(made / f"signals_{split}.npy") for split in ("train", "test"))
     for row, image in enumerate(LEFT):
         np.testing.assert_array_equal(train[row], data[codes == image][:, :, 21:221])
@@ -120,8 +122,8 @@ def test_it_continues_with_the_second_split_and_refuses_what_was_made_otherwise(
     assert sorted(path.name for path in place.iterdir()) == ["recording.json", "signals_train.npy"]
     convert(tmp_path / "song", tmp_path / "out", 1, report=lines.append)
     assert lines[0] == "train: there" and set(store.read_card(place).splits) == {"train", "test"}
-    with pytest.raises(ValueError, match="made otherwise is there: crop differ; remove it"):
-        convert(tmp_path / "song", tmp_path / "out", 1, crop="closed")
+    with pytest.raises(ValueError, match=r"otherwise.*\(crop 'paper', now 'closed'\); remove it"):
+        convert(tmp_path / "song", tmp_path / "out", 1, wanted=Selection("closed"))
 
 
 def test_values_that_are_no_numbers_leave_nothing_behind(tmp_path):
@@ -137,20 +139,20 @@ def test_values_that_are_no_numbers_leave_nothing_behind(tmp_path):
 
 
 def test_example_makes_the_store_from_raw_recordings(tmp_path):
-    subject = write_subject(tmp_path / "bids", ".ds")
-    done = run_example(tmp_path / "bids", "--out", tmp_path / "out", "--band", "0.1", "100",
+    subject, out = write_subject(tmp_path / "bids", ".ds"), tmp_path / "bids" / "Prepared"
+    done = run_example(tmp_path / "bids", "--out", out, "--band", "0.1", "100",
                        "--dropout", 1, 1, 3, 0.2)  # fmt: skip
     assert not done.returncode, done.stderr
     assert "session 02, run 01: 3 trials" in done.stdout and "ready after" in done.stdout
     trials = by_mne(subject, (0.1, 100), [Dropout(1, 1, 1, 3.0, 0.2)])
-    train = np.load(tmp_path / "out/sub-01/signals_train.npy")
+    train = np.load(out / "sub-01/signals_train.npy")
     for row, image in enumerate(LEFT):
         close(train[row, 0], trials[where(image, "exp")[0]][:, 21:221])
-    again = run_example(tmp_path / "bids", "--out", tmp_path / "out", "--band", "0.1", "100",
+    again = run_example(tmp_path / "bids", "--out", out, "--band", "0.1", "100",
                         "--dropout", 1, 1, 3, 0.2)  # fmt: skip
     assert "sub-01: complete" in again.stdout
-    other = run_example(tmp_path / "bids", "--out", tmp_path / "out", "--band", "none")
-    assert other.returncode == 1 and "made otherwise is there: settings differ" in other.stderr
+    other = run_example(tmp_path / "bids", "--out", out, "--band", "none")
+    assert other.returncode == 1 and "band [0.1, 100.0], now None" in other.stderr
 
 
 def test_example_killed_between_sessions_continues(tmp_path):

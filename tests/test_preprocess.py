@@ -14,6 +14,7 @@ from scipy.linalg import fractional_matrix_power
 from sklearn.discriminant_analysis import _cov
 from sklearn.utils import shuffle
 
+from tests import raw_things
 from tests.raw_things import (
     EVERY,
     EXEMPLARS,
@@ -22,26 +23,13 @@ from tests.raw_things import (
     SHOWN,
     TEST,
     pattern,
-    write_things,
 )
 from tinybrain.things import preprocess, store
 from tinybrain.things.preprocess import Settings, prepare
 from tinybrain.things.sensors import THINGS_EEG2_63
 
 SEED = 20200220
-
-
-@pytest.fixture(scope="module")
-def things(tmp_path_factory) -> Path:
-    return write_things(tmp_path_factory.mktemp("things"))
-
-
-@pytest.fixture(scope="module")
-def made(things, tmp_path_factory) -> Path:
-    """The store and NICE's files by default settings."""
-    out = tmp_path_factory.mktemp("out")
-    prepare(things, out, 1, settings=SETTINGS, nice=out / "nice")
-    return out
+things, made = raw_things.things, raw_things.made  # fixtures
 
 
 # The straight line

@@ -13,33 +13,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.raw_things import SETTINGS, recording, write_table, write_things
+from tests import raw_things
+from tests.raw_things import SETTINGS, recording, write_table
 from tests.test_store_files import HERE
 from tinybrain.things import pickles, preprocess
 from tinybrain.things.eeg2 import session as eeg_session
 from tinybrain.things.eeg2.raw import find_sessions
+from tinybrain.things.preparing import alone
 from tinybrain.things.preprocess import Settings, prepare
 from tinybrain.things.sensors import THINGS_EEG2_63
 
-
-@pytest.fixture(scope="module")
-def things(tmp_path_factory) -> Path:
-    return write_things(tmp_path_factory.mktemp("things"))
-
-
-@pytest.fixture(scope="module")
-def made(things, tmp_path_factory) -> Path:
-    """The store and NICE's files by default settings."""
-    out = tmp_path_factory.mktemp("out")
-    prepare(things, out, 1, settings=SETTINGS, nice=out / "nice")
-    return out
-
+things, made = raw_things.things, raw_things.made  # fixtures
 
 # Stopped and continued
 
 KILLED = """
 import os, signal, sys
 from tinybrain.things.eeg2 import session
+from tinybrain.things.preparing import alone
 from tinybrain.things.preprocess import Settings, prepare
 calls, resample = [], session.resample
 def dying(*args, **options):
@@ -137,8 +128,14 @@ def test_a_complete_store_stays_and_another_is_refused(things, made):
     assert len(lines) == 1 and "complete" in lines[0] and files(made / "sub-01") == before
     with pytest.raises(ValueError, match=r"made otherwise.*mvnn 'epochs', now 'time'"):
         prepare(things, made, 1, settings=replace(SETTINGS, mvnn="time"))
-    with pytest.raises(ValueError, match=r"sessions \[1, 2, 3, 4\], now \[1, 2\]"):
+    with pytest.raises(ValueError, match=r"session_numbers \[1, 2, 3, 4\], now \[1, 2\]"):
         prepare(things, made, 1, settings=SETTINGS, sessions=[2, 1])
+
+
+def test_two_processes_cannot_prepare_one_subject_at_once(things, tmp_path):
+    with alone(tmp_path / "sub-01"), pytest.raises(BlockingIOError, match="another process"):
+        prepare(things, tmp_path, 1, settings=SETTINGS)
+    assert not (tmp_path / "sub-01").exists()
 
 
 # What is refused

@@ -17,7 +17,7 @@ Letters: n images, r repetitions, h sensors, w time points.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -31,12 +31,11 @@ from .eeg2.raw import find_sessions, subject_number
 from .eeg2.session import PAPER, Part, Settings, make_part, time_axis
 from .images import ImageTable, image_table
 from .pickle_stream import write_dict
+from .preparing import PARTS, SPLITS, Report, alone, made_before, silent
 from .resampling import shift
 
 __all__ = ["PAPER", "Settings", "prepare"]
 
-SPLITS = ("train", "test")
-PARTS = ".sessions"
 T = TypeVar("T")
 NICE_FILE = {"train": "preprocessed_eeg_training.npy", "test": "preprocessed_eeg_test.npy"}
 
@@ -50,7 +49,7 @@ def prepare(
     sessions: Sequence[int] | None = None,
     images: str | Path | None = None,
     nice: str | Path | None = None,
-    report: Callable[[str], None] = lambda line: None,
+    report: Report = silent,
 ) -> Path:
     """Make a subject's store from its raw recordings, or continue making it.
 
@@ -87,15 +86,32 @@ def prepare(
     ValueError
         A file is not what it should be, an image has too few repetitions, a session is missing,
         or there is a store made with other settings.
+    BlockingIOError
+        Another process is making it.
     """
     number = subject_number(subject)
     name = f"sub-{number:02d}"
     folder, nice_folder = Path(out) / name, None if nice is None else Path(nice) / name
     files = _picked(find_sessions(raw, number), sessions, raw)
-    if _is_done(folder, settings, list(files), nice_folder):
-        report(f"{folder}: complete")
-        return folder
-    tables = {split: image_table(images or raw, split) for split in SPLITS}
+    with alone(folder):
+        if _is_done(folder, settings, list(files), nice_folder):
+            report(f"{folder}: complete")
+            return folder
+        tables = {split: image_table(images or raw, split) for split in SPLITS}
+        _make(folder, nice_folder, number, files, tables, settings, report)
+    return folder
+
+
+def _make(
+    folder: Path,
+    nice_folder: Path | None,
+    number: int,
+    files: Mapping[int, Mapping[str, Path]],
+    tables: Mapping[str, ImageTable],
+    settings: Settings,
+    report: Report,
+) -> None:
+    """Session by session, then all together."""
     parts: dict[str, list[Part]] = {split: [] for split in SPLITS}
     for session, here in files.items():
         for split in SPLITS:
@@ -112,7 +128,6 @@ def prepare(
         _write_split(folder, nice_folder, split, merge, whitening, settings)
     _write_card(folder, number, merges, tables, whitening, settings)
     shutil.rmtree(folder / PARTS)
-    return folder
 
 
 def _picked(
@@ -130,23 +145,10 @@ def _is_done(
     folder: Path, settings: Settings, sessions: list[int], nice_folder: Path | None
 ) -> bool:
     """Whether all is there; ValueError if what is there was made otherwise."""
-    if not store.is_store(folder):
+    wanted = {"settings": _as_json(settings), "session_numbers": sessions}
+    if not made_before(folder, wanted):
         return False
-    source = _dict(store.read_card(folder).source)
-    there = _dict(source.get("settings")) | {"sessions": source.get("session_numbers")}
-    wanted = _as_json(settings) | {"sessions": sessions}
-    other = [f"{key} {there.get(key)!r}, now {wanted[key]!r}" for key in wanted
-             if there.get(key) != wanted[key]]  # fmt: skip
-    if other:
-        raise ValueError(
-            f"{folder}: a recording made otherwise is there ({'; '.join(other)[:300]}); remove it "
-            "or name another folder"
-        )
     return nice_folder is None or all((nice_folder / name).exists() for name in NICE_FILE.values())
-
-
-def _dict(given: object) -> dict[str, Any]:
-    return given if isinstance(given, dict) else {}
 
 
 def _as_json(settings: Settings) -> dict[str, Any]:
@@ -194,7 +196,7 @@ def _write_card(
     folder: Path,
     subject: int,
     merges: dict[str, Merge],
-    tables: dict[str, ImageTable],
+    tables: Mapping[str, ImageTable],
     whitening: list[store.Whitening],
     settings: Settings,
 ) -> None:

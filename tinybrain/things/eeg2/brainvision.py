@@ -13,16 +13,21 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from types import ModuleType
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from ..images import visible
 from ..pickle_stream import write_dict
+from ..preparing import Report, silent
 from .raw import SESSION, subject_folders, subject_number
 from .session import TARGET
+
+if TYPE_CHECKING:
+    from mne.io import BaseRaw
 
 NAME = re.compile(
     r"sub-\d+_ses-\d+_task-(train|test)(?:_part-0*(\d+))?_(eeg\.vhdr|beh\.mat)", re.IGNORECASE
@@ -46,7 +51,7 @@ def convert(
     subject: int | str,
     *,
     check_markers: bool = True,
-    report: Callable[[str], None] = lambda line: None,
+    report: Report = silent,
 ) -> Path:
     """Write ``out/sub-01/ses-XX/raw_eeg_{training,test}.npy`` from a subject's source files.
 
@@ -60,14 +65,16 @@ def convert(
     out : str or Path
         The folder of raw data. Files that are there already stay as they are.
     subject : int or str
+        ``1``, ``"01"`` or ``"sub-01"``.
     check_markers : bool
         Refuse markers that do not agree with the numbers of the images.
     report : function of a line of text, optional
+        Is told of each file how many parts and events it has.
 
     Returns
     -------
     Path
-        ``out/sub-01``.
+        The subject's raw data, ``out/sub-01``.
 
     Raises
     ------
@@ -91,20 +98,21 @@ def convert(
     return folder
 
 
-def _mne():
+def _mne() -> ModuleType:
     try:
         import mne
     except ImportError:
         raise ImportError(
             "BrainVision files are read by MNE: pip install 'tinybrain-ddpm[mne]'"
         ) from None
-    return mne
+    module: ModuleType = mne
+    return module
 
 
 def _find(source: Path, number: int) -> dict[tuple[int, str], list[tuple[Path, Path]]]:
     """(.vhdr, .mat) of every part in order, by session and split."""
     found: dict[tuple[int, str], dict[int, dict[str, Path]]] = {}
-    for folder in subject_folders(source, number):
+    for folder in (folder for owner, folder in subject_folders(source) if owner == number):
         for session in visible(folder):
             if not (match := SESSION.fullmatch(session.name)):
                 continue
@@ -155,7 +163,7 @@ def _write(path: Path, parts: list[tuple[Path, Path]], split: str, check_markers
     return sum(len(part.onsets) for part in events)
 
 
-def _open(header: Path):
+def _open(header: Path) -> BaseRaw:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of settings in the header that do not matter here
@@ -164,7 +172,7 @@ def _open(header: Path):
         raise ValueError(f"{header}: MNE cannot read it: {str(error)[:200]}") from error
 
 
-def _blocks(opened: list, events: list[Events]) -> Iterator[np.ndarray]:
+def _blocks(opened: list[BaseRaw], events: list[Events]) -> Iterator[np.ndarray]:
     """Signals and codes (64, samples), volts, a moment at a time."""
     for raw, (onsets, codes) in zip(opened, events):
         stim = np.zeros(raw.n_times)
@@ -174,7 +182,9 @@ def _blocks(opened: list, events: list[Events]) -> Iterator[np.ndarray]:
             yield np.concatenate([signals, stim[None, at : at + BLOCK]])
 
 
-def _events(raw, header: Path, behaviour: Path, split: str, check_markers: bool) -> Events:
+def _events(
+    raw: BaseRaw, header: Path, behaviour: Path, split: str, check_markers: bool
+) -> Events:
     """Onsets from the markers, codes from the behaviour."""
     onsets, markers = _markers(raw)
     numbers = _numbers(behaviour)
@@ -195,7 +205,7 @@ def _events(raw, header: Path, behaviour: Path, split: str, check_markers: bool)
     return Events(onsets, np.where(numbers == 0, TARGET, numbers))
 
 
-def _markers(raw) -> tuple[np.ndarray, np.ndarray]:
+def _markers(raw: BaseRaw) -> tuple[np.ndarray, np.ndarray]:
     """Samples and values of the stimulus markers; "New Segment", the first of all, is none."""
 
     def value(description: str) -> int | None:

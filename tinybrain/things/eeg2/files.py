@@ -22,24 +22,25 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from einops import rearrange
 
 from .. import pickles, store
 from ..images import SPLIT_FOLDER, ImageTable, named_images, visible
-from ..recording import Content, sensor_names, time_axis
+from ..recording import Content, Lazy, sensor_names, time_axis
 from ..sensors import THINGS_EEG2_63
 from ..store_card import CARD, read_json
 
 KEYS = ("preprocessed_eeg_data", "ch_names", "times")
 OSF_17 = ("Pz", "P3", "P7", "O1", "Oz", "O2", "P4", "P8",
           "P1", "P5", "PO7", "PO3", "POz", "PO4", "PO8", "P6", "P2")  # fmt: skip
-PRODUCERS = {
+PRODUCERS: dict[tuple[int, ...], tuple[str, str]] = {
     (17, 100): ("OSF", "the preprocessed files on OSF, component anp5v"),
     (63, 250): ("NICE", "Preprocessed_data_250Hz, which NICE-EEG's scripts make of the raw data"),
 }
-AXES = {  # of arrays that come without times
+AXES: dict[tuple[int, ...], np.ndarray] = {  # of arrays that come without times
     (17, 100): np.arange(-20, 80) / 100,
     (63, 250): np.arange(250) / 250,
     (63, 251): np.arange(251) / 250,
@@ -49,6 +50,7 @@ WINDOW = 250  # points from onset that are kept of ZEISS's sessions: 0 to 0.996 
 UNITS = {"mvnn": "whitened", "zscore": "z-score"}  # by NeuroBridge's word for it
 MAX_JSON = 16 << 20  # bytes; BrainAE's lists all images, in 700,000
 MADE_HERE = "examples/prepare_eeg.py makes a recording of raw data"
+Said = dict[str, Any]  # what a file, or one beside it, says of itself
 
 
 def open_file(file: Path, split: str, root: str | Path, subject: int) -> Content:
@@ -89,14 +91,16 @@ def _own(file: Path, split: str, root: str | Path, subject: int) -> Content:
     return card.content(split, root)
 
 
-def _ubp(file: Path, content: dict, split: str, root: str | Path) -> Content:
+def _ubp(file: Path, content: Said, split: str, root: str | Path) -> Content:
     data = content["eeg"]
     _check(file, "eeg", data, 4)
     images = _ubp_images(file, content["img"], data.shape[:2], split, root)
     return _content(file, data, content, "UBP, torch.save", "whitened", images=images)
 
 
-def _ubp_images(file: Path, img: object, shape: tuple, split: str, root) -> ImageTable:
+def _ubp_images(
+    file: Path, img: object, shape: tuple[int, ...], split: str, root: str | Path
+) -> ImageTable:
     """Paths such as train_images/00001_aardvark/aardvark_01b.jpg, the same for each repetition."""
     try:
         table = np.asarray(img)
@@ -114,7 +118,8 @@ def _ubp_images(file: Path, img: object, shape: tuple, split: str, root) -> Imag
         if len(parts) < 2 or {"", ".", ".."} & set(parts) or (folders and folders != [split]):
             came = "/".join(parts)[:80]
             raise ValueError(f"{file}: img names {came!r}; wanted {split} images in their folders")
-    return named_images(root, split, [parts[-2:] for parts in names], file, sorted_by_name=True)
+    pairs = [(parts[-2], parts[-1]) for parts in names]
+    return named_images(root, split, pairs, file, sorted_by_name=True)
 
 
 def _bare(file: Path, data: np.ndarray) -> Content:
@@ -138,7 +143,7 @@ def _bare(file: Path, data: np.ndarray) -> Content:
     return _content(file, data, said, producer, "whitened" if mvnn else "a.u.")
 
 
-def _concepts(file: Path, data: np.ndarray, said: dict | None) -> Content:
+def _concepts(file: Path, data: np.ndarray, said: Said | None) -> Content:
     """NeuroBridge: (concepts, images of each, r, h, w); what they are in it, or in info.json."""
     form = "np.save" if said is None else "bare pickle"
     if said is None:
@@ -153,7 +158,7 @@ def _concepts(file: Path, data: np.ndarray, said: dict | None) -> Content:
 def _sessions(file: Path, data: np.ndarray) -> Content:
     """ZEISS: (s, conditions, r, h, w), each condition in k of the sessions."""
     _check(file, "the array", data, 5)
-    kind = re.search(r"train(ing)?|test", file.name.lower())[0]
+    kind = re.sub(r".*(train(ing)?|test).*", r"\1", file.name.lower())
     listed = _beside(file, rf"img_conditions_{kind}(_sub-\d+)?\.npy")
     if listed is None:
         raise FileNotFoundError(
@@ -174,7 +179,7 @@ def _sessions(file: Path, data: np.ndarray) -> Content:
     return _content(file, flat, said, form, "whitened", rows=rows, note=note)
 
 
-def _where(file: Path, given: object, shape: tuple) -> np.ndarray:
+def _where(file: Path, given: object, shape: tuple[int, ...]) -> np.ndarray:
     """Where each condition lies among all (sessions conditions): (n, k), in order of its number."""
     codes = np.asarray(given)
     if codes.shape != shape or codes.dtype.kind not in "iu" or codes.size == 0:
@@ -204,18 +209,20 @@ class Arranged:
 
     def __init__(self, flat: np.ndarray, rows: np.ndarray, sensors: list[int] | None = None):
         self.flat, self.rows, self.sensors, self.dtype = flat, rows, sensors, flat.dtype
-        self.shape = (len(rows), rows.shape[1] * flat.shape[1], *flat.shape[2:])
+        (n, k), (_, r, h, w) = rows.shape, flat.shape
+        self.shape = (n, k * r, h, w)
 
     def __getitem__(self, at: tuple[slice, ...]) -> np.ndarray:
         part = rearrange(self.flat[self.rows[at[0]]], "n k r h w -> n (k r) h w")
         part = part if self.sensors is None else part[:, :, self.sensors]
-        return part[(slice(None), *at[1:])]
+        wanted: np.ndarray = part[(slice(None), *at[1:])]
+        return wanted
 
 
 def _content(
     file: Path,
     data: np.ndarray,
-    said: dict,
+    said: Said,
     producer: str,
     normalised: str,
     *,
@@ -230,14 +237,15 @@ def _content(
     if names != THINGS_EEG2_63 and set(names) == set(THINGS_EEG2_63):
         names, order = THINGS_EEG2_63, [names.index(name) for name in THINGS_EEG2_63]
         cut += f" (sensors put in the order {', '.join(THINGS_EEG2_63[:3])}, ...)"
+    signals: np.ndarray | Lazy = data
     if rows is not None or order is not None:
-        data = Arranged(data, np.arange(len(data))[:, None] if rows is None else rows, order)
-    note = cut + note
-    return Content(file, data, names, times, producer, note, normalised=normalised, images=images)
+        signals = Arranged(data, np.arange(len(data))[:, None] if rows is None else rows, order)
+    return Content(file, signals, names, times, producer, cut + note,
+                   normalised=normalised, images=images)  # fmt: skip
 
 
-def _times(file: Path, said: dict, shape: tuple[int, int]) -> object:
-    if (times := said.get("times")) is None and (times := AXES.get(tuple(shape))) is None:
+def _times(file: Path, said: Said, shape: tuple[int, ...]) -> object:
+    if (times := said.get("times")) is None and (times := AXES.get(shape)) is None:
         raise ValueError(
             f"{file}: {shape[0]} sensors x {shape[1]} points, and neither it nor a file beside it "
             "says at what times"
@@ -257,7 +265,7 @@ def _check(file: Path, what: str, data: object, axes: int) -> None:
         raise ValueError(f"{file}: an array in Fortran's order; save np.ascontiguousarray of it")
 
 
-def _usual(shape: tuple) -> tuple[str, str]:
+def _usual(shape: tuple[int, ...]) -> tuple[str, str]:
     """Who writes signals of this shape, and what their unit is if they are about 1."""
     return (f"{PRODUCERS[shape][0]}, ", "whitened") if shape in PRODUCERS else ("", "a.u.")
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from einops import rearrange
@@ -81,9 +81,10 @@ def blocks(merge: Merge, matrices: Sequence[np.ndarray] | None) -> Iterator[np.n
         yield rearrange(x, "b k r h w -> b (k r) h w")[:, merge.order]
 
 
-def mapped(file: Path, mode: str = "r") -> np.ndarray:
+def mapped(file: Path, mode: Literal["r", "r+"] = "r") -> np.ndarray:
     """The array in a file, for a moment: what was touched of a map is memory until it is closed."""
-    return np.load(file, mmap_mode=mode, allow_pickle=False)
+    found: np.ndarray = np.load(file, mmap_mode=mode, allow_pickle=False)
+    return found
 
 
 # Whitening
@@ -111,9 +112,10 @@ def whiten_sessions(
 
 def _covariance(file: Path, over: str) -> np.ndarray:
     """The noise covariance (h, h) of a part (n, r, h, w): the mean over its images."""
-    n, r = mapped(file).shape[:2]
-    total, step = 0.0, max(1, 4 * BLOCK // r)
+    n, r, h, _ = mapped(file).shape
+    total, step = np.zeros((h, h)), max(1, 4 * BLOCK // r)
     for at in range(0, n, step):
         x = mapped(file)[at : at + step]
-        total = total + len(x) * noise_covariance(x, over)
-    return total / n
+        total += len(x) * noise_covariance(x, over)
+    mean: np.ndarray = total / n
+    return mean

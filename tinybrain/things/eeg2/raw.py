@@ -13,7 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -76,10 +76,10 @@ def find_sessions(root: str | Path, subject: int | str) -> dict[int, dict[str, P
     """
     root, number = Path(root), subject_number(subject)
     found: dict[int, dict[str, Path]] = {}
-    for folder in subject_folders(root, number):
-        for session in visible(folder):
-            if match := SESSION.fullmatch(session.name):
-                _collect(session, found.setdefault(int(match[1]), {}))
+    for owner, folder in subject_folders(root):
+        for inside in visible(folder) if owner == number else ():
+            if match := SESSION.fullmatch(inside.name):
+                _collect(inside, found.setdefault(int(match[1]), {}))
     found = {session: files for session, files in sorted(found.items()) if files}
     if not found:
         raise FileNotFoundError(
@@ -97,13 +97,13 @@ def find_sessions(root: str | Path, subject: int | str) -> dict[int, dict[str, P
     return found
 
 
-def subject_folders(root: Path, number: int) -> list[Path]:
-    """Folders of this subject at the places where THINGS folders have them."""
+def subject_folders(root: Path) -> list[tuple[int, Path]]:
+    """(number, folder) of every subject at the places where THINGS folders have them."""
     parts = visible(root)
     inner = [path for part in parts if part.name.lower() == HOLDER for path in visible(part)]
     places = [root.absolute(), *(path for part in (root, *parts, *inner) for path in visible(part))]
     named = ((SUBJECT.fullmatch(place.name), place) for place in places)
-    return [place for match, place in named if match and int(match[1]) == number]
+    return [(int(match[1]), place) for match, place in named if match]
 
 
 def _collect(folder: Path, files: dict[str, Path]) -> None:
@@ -141,7 +141,7 @@ def read_raw(path: str | Path) -> Raw:
     return Raw(path, data, names, _stim_row(path, names, types), float(rate))
 
 
-def _words(path: Path, content: dict, key: str, count: int) -> tuple[str, ...]:
+def _words(path: Path, content: dict[str, Any], key: str, count: int) -> tuple[str, ...]:
     words = content[key]
     words = words.tolist() if isinstance(words, np.ndarray) else words
     if not isinstance(words, (list, tuple)) or not all(isinstance(word, str) for word in words):

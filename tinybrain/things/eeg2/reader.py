@@ -11,15 +11,17 @@ Letters: n images, r repetitions, h sensors, w time points.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
+from .. import store
+from ..choosing import Chosen, choose
 from ..images import image_table, visible
 from ..recording import Recording, check_request
 from ..store_card import CARD
 from .files import MADE_HERE, PRODUCERS, open_file
-from .raw import subject_number
+from .raw import subject_folders, subject_number
 
-SUBJECT = re.compile(r"(?:sub-?)?0*(\d+)", re.IGNORECASE)
 FILE = {
     split: re.compile(rf"preprocessed_eeg_{name}(_sub-\d+)?\.npy|{split}\.(npy|pt)", re.IGNORECASE)
     for split, name in (("train", "train(ing)?"), ("test", "test"))
@@ -53,44 +55,60 @@ class EEG2(Recording):
     Attributes
     ----------
     signals : float32, (n, h, w), or (n, r, h, w) for single repetitions
+        Of the paper (16540, 63, 250) in training and (200, 63, 250) in the test.
     images : tuple of Path, (n,)
+        In the folders of their concepts.
     concepts : tuple of str, (n,)
-        Folder names such as ``"00001_aardvark"``.
+        The names of these folders, such as ``"00001_aardvark"``.
     sensors : tuple of str, (h,)
+        Electrodes, in the order of THINGS-EEG2 if they are its 63.
     times : float64, (w,)
         Seconds from image onset.
     repeats : int
-        Repetitions of each image in the file.
+        r: 4 in training, 80 in the test.
     kind : "eeg"
     unit : str
         ``"whitened"`` (multivariate noise normalisation), ``"z-score"``, ``"V"`` or ``"a.u."``, as
         the file says or, where it does not, by scale.
     summary : str
-        One line that says what was recognised.
+        One line that says what was recognised, and which other files of the subject were passed
+        over: what `prepare_eeg.py` made is preferred to somebody else's.
 
     Raises
     ------
     FileNotFoundError
         No such subject or split, no images and no table of them, images missing.
     ValueError
-        Files of another kind, damaged, ambiguous or hostile; NaN or infinite values; another
-        shape than asked; images that do not match. Messages name the file.
+        Files of another kind, damaged or hostile, or several and none of them prepared here; NaN
+        or infinite values; another shape than asked; images that do not match. Messages name the
+        file.
+
+    Examples
+    --------
+    A demo has the folders and files of the data set, with few images:
+
+    >>> import tempfile
+    >>> from tinybrain.things import EEG2, make_demo
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     sizes = {"train_concepts": 6, "train_images": 2, "test_concepts": 3}
+    ...     demo = make_demo(f"{folder}/demo", **sizes, sensors=["O1", "Oz", "O2"])
+    ...     train, test = EEG2(demo, 1, "train"), EEG2(demo, 1, "test", repeats="single")
+    >>> train.signals.shape, train.repeats, test.signals.shape
+    ((12, 3, 50), 4, (3, 80, 3, 50))
+    >>> train.times[:3].tolist(), test.images[0].name, test.concepts[0]
+    ([0.0, 0.02, 0.04], 'blue_leaf_01b.jpg', '00001_blue_leaf')
     """
 
     kind, data_set = "eeg", "THINGS-EEG2"
 
     def __init__(
-        self,
-        root: str | Path,
-        subject: int | str,
-        split: str,
-        *,
-        repeats: str = "mean",
+        self, root: str | Path, subject: int | str, split: str, *, repeats: str = "mean",
         shape: tuple[int, int] | None = None,
-    ):
+    ) -> None:  # fmt: skip
         check_request(split, repeats)
-        file = find_file(root, subject, split)
+        file, note = look_for(root, subject, split)
         content = open_file(file, split, root, subject_number(subject))
+        content = replace(content, note=content.note + note)
         _check_shape(file, content.data.shape[2:], shape)
         table = content.images or image_table(root, split, content.data.shape[0])
         super().__init__(content, table, split, repeats)
@@ -101,19 +119,21 @@ class EEG2(Recording):
 
 def find_file(root: str | Path, subject: int | str, split: str) -> Path:
     """The subject's file of this split, or an error that lists what is there."""
+    return look_for(root, subject, split).file
+
+
+def look_for(root: str | Path, subject: int | str, split: str) -> Chosen:
+    """`find_file` and, for the summary, what was passed over."""
     root, number = Path(root), subject_number(subject)
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: there is no such folder; wanted a THINGS-EEG2 folder")
-    inside = [(n, path) for n, folder in _subject_folders(root) for path in visible(folder)]
+    inside = [(n, path) for n, folder in subject_folders(root) for path in visible(folder)]
     files = [(n, path) for n, path in inside if _holds(path, split)]
     found = [path for n, path in files if n == number]
-    if len(found) == 1:
-        return found[0]
+    if len(found) > 1:  # one alone is refused by what reads it, in better words
+        found = [path for path in found if path.name != CARD or _is_eeg(path)]
     if found:
-        raise ValueError(
-            f"{root}: {len(found)} {split} files of subject {subject}: "
-            f"{', '.join(map(str, found))}; pass the folder that holds the one you mean"
-        )
+        return choose(found, f"{split} files of subject {subject} in {root}")
     there = ", ".join(str(path) for _, path in files) or "none"
     names = [path.name for n, path in inside if n == number]
     other = next((what for name, what in OTHERS if any(map(name.fullmatch, names))), None)
@@ -132,20 +152,13 @@ def _holds(path: Path, split: str) -> bool:
     return FILE[split].fullmatch(path.name) is not None
 
 
-def _subject_folders(root: Path) -> list[tuple[int, Path]]:
-    """(number, folder) of every subject at the places where THINGS folders have them."""
-    parts = visible(root)
-    deeper = [part for part in parts if part.name.lower() == "eeg_dataset"]
-    holders = [root, *parts, *(inner for part in deeper for inner in visible(part))]
-    folders = [root.absolute(), *(path for holder in holders for path in visible(holder))]
-    return [
-        (int(SUBJECT.fullmatch(folder.name)[1]), folder)
-        for folder in folders
-        if folder.name.lower().startswith("sub") and SUBJECT.fullmatch(folder.name)
-    ]
+def _is_eeg(card: Path) -> bool:
+    return store.read_card(card.parent).kind == "eeg"
 
 
-def _check_shape(file: Path, came: tuple[int, int], wanted: tuple[int, int] | None) -> None:
+def _check_shape(
+    file: Path, came: tuple[int, ...], wanted: tuple[int, int] | None
+) -> None:
     if wanted is not None and came != tuple(wanted):
         raise ValueError(
             f"{file}: {came[0]} sensors x {came[1]} points came{_says(came)}; "
@@ -153,5 +166,5 @@ def _check_shape(file: Path, came: tuple[int, int], wanted: tuple[int, int] | No
         )
 
 
-def _says(shape: tuple[int, int]) -> str:
+def _says(shape: tuple[int, ...]) -> str:
     return f" ({': '.join(PRODUCERS[shape])})" if shape in PRODUCERS else ""

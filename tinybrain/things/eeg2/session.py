@@ -17,7 +17,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -67,7 +67,7 @@ class Settings:
     noise_from: str = "train"
     permute: bool = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "sensors", tuple(self.sensors))  # JSON has lists
         if self.mvnn not in ("epochs", "time", "none") or self.noise_from not in ("train", "both"):
             raise ValueError(
@@ -97,7 +97,7 @@ class Part(NamedTuple):
 
     file: Path  # float64 (n, r, h, w)
     images: np.ndarray  # (n,), their codes
-    about: dict  # content of the JSON beside it
+    about: dict[str, Any]  # content of the JSON beside it
 
 
 class Axis(NamedTuple):
@@ -164,9 +164,10 @@ def make_part(raw_file: Path, split: str, settings: Settings, place: Path) -> tu
     except ValueError as error:
         raise ValueError(f"{raw_file}: {error}") from None
     shape = _write(raw, onsets, settings, place.with_suffix(".npy"))
-    about = {"origin": origin, "shape": shape, "rate": raw.rate, "images": images.tolist()}
-    write_text(place.with_suffix(".json"), json.dumps(about | {"counts": counts}))
-    return read_part(place), True
+    text = json.dumps({"origin": origin, "shape": shape, "rate": raw.rate,
+                       "images": images.tolist(), "counts": counts})  # fmt: skip
+    write_text(place.with_suffix(".json"), text)
+    return Part(place.with_suffix(".npy"), images, json.loads(text)), True
 
 
 def read_part(place: Path) -> Part | None:
@@ -183,7 +184,9 @@ def read_part(place: Path) -> Part | None:
         return None
 
 
-def _select(raw: Raw, split: str, settings: Settings) -> tuple[np.ndarray, np.ndarray, dict]:
+def _select(
+    raw: Raw, split: str, settings: Settings
+) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
     """Onsets (n, r) of the chosen epochs, the codes (n,) of their images, and what was left out."""
     axis = time_axis(settings, raw.rate)
     onsets, codes = find_events(_codes(raw))

@@ -11,21 +11,24 @@ trials at once. Times are -0.1 to 1.3 s at 200 Hz. Both carry the trial table: a
 
 from __future__ import annotations
 
-import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from ..recording import Lazy
 from ..sensors import THINGS_MEG_271
 from .order import trials_from_codes
+from .run import gradiometers
 from .trials import Trials, completed, trials_from_records
 
+if TYPE_CHECKING:
+    import h5py
+    import mne
+
 SENSORS = 271
-SENSOR = re.compile(r"M[LRZ][CFOPT]\d\d(-\d+)?")
-BROKEN = re.compile(r"MRO11(-\d+)?")  # left out of the distributed epochs
 FIF_TIMES = np.arange(-20, 261) / 200
 MAX_TRIALS = 100_000
 HDF5_ERRORS = (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError)
@@ -41,7 +44,7 @@ class Epochs(NamedTuple):
     """A subject's epochs in a file, not yet read."""
 
     file: Path
-    pick: Callable[[np.ndarray, slice], object]  # rows (n, r) of trials, time points -> Lazy
+    pick: Callable[[np.ndarray, slice], np.ndarray | Lazy]  # rows (n, r) of trials, time points
     sensors: tuple[str, ...]
     times: np.ndarray
     trials: Trials | None  # what the file itself says was shown
@@ -69,11 +72,10 @@ def open_fif(file: str | Path) -> Epochs:
     codes = trials_from_codes(epochs.events[:, 2], f"{file} and the files that continue it")
     trials = codes
     if records:
-        trials = completed(trials_from_records(list(records), f"metadata of {file.name}"))
+        trials = completed(trials_from_records(records, f"metadata of {file.name}"))
         check_same(trials, codes)
-    names = epochs.ch_names
-    picks = [at for at, name in enumerate(names) if SENSOR.fullmatch(name)]
-    picks = np.array([at for at in picks if not BROKEN.fullmatch(names[at])], np.int64)
+    sensors = gradiometers(epochs.ch_names)
+    picks = np.array([epochs.ch_names.index(name) for name in sensors], np.int64)
     if len(picks) != SENSORS:
         raise ValueError(
             f"{file}: {len(picks)} gradiometers of a CTF helmet besides MRO11; wanted {SENSORS}"
@@ -81,7 +83,7 @@ def open_fif(file: str | Path) -> Epochs:
     return Epochs(
         file,
         lambda rows, at: FifRows(file, epochs, picks, rows, at),
-        tuple(names[at] for at in picks),
+        tuple(sensors),
         np.array(epochs.times),
         trials,
         "THINGS-data, FIF",
@@ -89,7 +91,7 @@ def open_fif(file: str | Path) -> Epochs:
     )
 
 
-def _read_fif(file: Path) -> tuple:
+def _read_fif(file: Path) -> tuple[mne.BaseEpochs, Sequence[Mapping[str, object]] | None]:
     """mne's epochs, not yet read, and the rows of their metadata, if there are any."""
     try:
         import mne
@@ -100,7 +102,7 @@ def _read_fif(file: Path) -> tuple:
     check_chain(file)
     try:
         epochs = mne.read_epochs(file, proj=False, preload=False, verbose="error")
-        records = epochs.metadata
+        records = epochs.metadata  # a table of pandas, or without pandas a list of rows
         return epochs, records.to_dict("records") if hasattr(records, "to_dict") else records
     except Exception as error:
         raise ValueError(
@@ -174,10 +176,12 @@ class FifRows:
 
     dtype, outer = np.dtype(np.float32), 0  # as in the file; mne makes them float64
 
-    def __init__(self, file: Path, epochs, picks: np.ndarray, rows: np.ndarray, at: slice):
+    def __init__(
+        self, file: Path, epochs: mne.BaseEpochs, picks: np.ndarray, rows: np.ndarray, at: slice
+    ) -> None:
         self.file, self.epochs, self.rows = file, epochs, rows
-        self.picks, self.start = picks, at.start
-        self.shape = (*rows.shape, len(picks), at.stop - at.start)
+        self.picks, self.start, (n, r) = picks, at.start, rows.shape
+        self.shape = (n, r, len(picks), at.stop - at.start)
 
     def __getitem__(self, at: tuple[slice, ...]) -> np.ndarray:
         rows, picks = self.rows[at[0], at[1]], self.picks[at[2]]
@@ -240,7 +244,7 @@ def open_cosmofile(file: str | Path) -> Epochs:
     )
 
 
-def _check_features(file: Path, whole) -> None:
+def _check_features(file: Path, whole: h5py.File) -> None:
     """If the file says which row is which sensor and time, it must say what is read here."""
     number = np.arange(SENSORS * len(FIF_TIMES))
     expected = {"ds/fa/chan": number % SENSORS + 1, "ds/fa/time": number // SENSORS + 1}
@@ -260,7 +264,7 @@ COLUMNS = ("trial_type", "things_image_nr", "things_category_nr", "things_exempl
            "test_image_nr", "image_path", "session_nr", "run_nr")  # fmt: skip
 
 
-def _attributes(file: Path, whole, count: int) -> Trials | None:
+def _attributes(file: Path, whole: h5py.File, count: int) -> Trials | None:
     """The trial table in ds/sa, which was a sample_attributes table; None without it."""
     try:
         found = {name: whole[f"ds/sa/{name}"] for name in COLUMNS if f"ds/sa/{name}" in whole}
@@ -279,7 +283,7 @@ def _attributes(file: Path, whole, count: int) -> Trials | None:
     return completed(trials_from_records(records, f"ds/sa of {file.name}"))
 
 
-def _text(letters) -> str:
+def _text(letters: h5py.Dataset) -> str:
     if np.prod(letters.shape) > 300:
         raise ValueError("a name of more than 300 letters")
     return "".join(map(chr, np.ravel(letters).astype(int).tolist())) if letters.size > 0 else ""
@@ -290,10 +294,12 @@ class CosmoRows:
 
     outer = 3
 
-    def __init__(self, file: Path, samples, rows: np.ndarray, at: slice):
+    def __init__(
+        self, file: Path, samples: h5py.Dataset, rows: np.ndarray, at: slice
+    ) -> None:
         self.file, self.samples, self.rows = file, samples, rows
-        self.dtype, self.start = samples.dtype, at.start
-        self.shape = (*rows.shape, SENSORS, at.stop - at.start)
+        self.dtype, self.start, (n, r) = samples.dtype, at.start, rows.shape
+        self.shape = (n, r, SENSORS, at.stop - at.start)
 
     def __getitem__(self, at: tuple[slice, ...]) -> np.ndarray:
         rows = self.rows[at[0], at[1]]

@@ -20,12 +20,14 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from .. import pickles, store
+from ..choosing import Chosen, choose
 from ..images import ABOVE, visible
-from ..recording import sensor_names, time_axis
+from ..recording import Lazy, sensor_names, time_axis
 from ..sensors import THINGS_MEG_271
 from . import trials as meg_trials
 from .epochs import FIF_TIMES, SENSORS, Epochs, open_cosmofile, open_fif
@@ -70,24 +72,27 @@ def subject_number(subject: int | str) -> int:
 
 
 def find_file(root: str | Path, subject: int | str, split: str) -> Path:
-    """The subject's file with this split, or an error that lists what is there.
+    """The subject's file with this split, or an error that lists what is there."""
+    return look_for(root, subject, split).file
+
+
+def look_for(
+    root: str | Path, subject: int | str, split: str, without: Path | None = None
+) -> Chosen:
+    """`find_file` and, for the summary, what was passed over; nothing in the folder `without`.
 
     If epochs are there as FIF and as a cosmofile, which was made of them, the FIF is taken.
     """
     root, number = Path(root), subject_number(subject)
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: there is no such folder; wanted a THINGS-MEG folder")
-    files = list(_candidates(root, split))
+    left_out = None if without is None else without.absolute()
+    files = [each for each in _candidates(root, split) if each[1].parent != left_out]
     found = [file for owner, file in files if owner == number]
-    if len(found) > 1 and {file.suffix.lower() for file in found} == {".fif", ".mat"}:
+    if {file.suffix.lower() for file in found} == {".fif", ".mat"}:
         found = [file for file in found if file.suffix.lower() == ".fif"]
-    if len(found) == 1:
-        return found[0]
     if found:
-        raise ValueError(
-            f"{root}: {len(found)} recordings of subject {subject} with {split}: "
-            f"{', '.join(map(str, found[:10]))}; pass the folder that holds the one you mean"
-        )
+        return choose(found, f"recordings of subject {subject} with {split} in {root}")
     there = ", ".join(str(file) for _, file in files[:10]) or "none"
     raise FileNotFoundError(
         f"{root}: no {split} recording of subject {subject}; wanted preprocessed_P1-epo.fif, "
@@ -178,7 +183,7 @@ def open_recording(
     return Epochs(file, lambda rows, at: pick(signals, rows, at), sensors, times, trials, what)
 
 
-def _dict(file: Path) -> tuple[dict, str]:
+def _dict(file: Path) -> tuple[dict[str, Any], str]:
     """What a pickle, .npy or .pt holds, and the key of its signals, "" for a bare array."""
     content = pickles.read(file)
     if not isinstance(content, dict):
@@ -203,7 +208,7 @@ def _array(file: Path, data: object) -> np.ndarray:
     return data
 
 
-def _times(file: Path, given: object, w: int, tmin: float | None) -> tuple[np.ndarray, str]:
+def _times(file: Path, given: Any, w: int, tmin: float | None) -> tuple[np.ndarray, str]:
     """The time of each point, from the file if it says so and nobody overrules it."""
     if tmin is not None:
         return tmin + np.arange(w) / 200, ""
@@ -244,7 +249,9 @@ def _shown(
     )
 
 
-def _by_names(file: Path, named: object, lead: tuple, split: str, table: Trials) -> Trials:
+def _by_names(
+    file: Path, named: object, lead: tuple[int, ...], split: str, table: Trials
+) -> Trials:
     """Trials from the names of images in a file: one a row, or one a trial."""
     named = np.ravel(named).tolist() if isinstance(named, np.ndarray) else named
     if not isinstance(named, (list, tuple)) or not all(isinstance(each, str) for each in named):
@@ -289,10 +296,11 @@ def rows_of_all(images: Sequence[Path]) -> np.ndarray:
     """
     names = [image_name(path.name) for path in images]
     shown = _numbered(Path("the recording"), names, "exp")
-    return EXEMPLARS * (shown.concept_number - 1) + shown.exemplar - 1
+    rows: np.ndarray = EXEMPLARS * (shown.concept_number - 1) + shown.exemplar - 1
+    return rows
 
 
-def pick(signals: np.ndarray, rows: np.ndarray, at: slice) -> np.ndarray | Rows:
+def pick(signals: np.ndarray, rows: np.ndarray, at: slice) -> np.ndarray | Lazy:
     """Signals (n, r, h, w), as a view of the file if its trials already are in that order."""
     first = rows[0, 0]
     if (rows.ravel() == np.arange(first, first + rows.size)).all():
@@ -306,9 +314,11 @@ class Rows:
 
     outer = 0
 
-    def __init__(self, signals: np.ndarray, rows: np.ndarray, at: slice):
+    def __init__(self, signals: np.ndarray, rows: np.ndarray, at: slice) -> None:
         self.signals, self.rows, self.dtype = signals[..., at], rows, signals.dtype
-        self.shape = (*rows.shape, *self.signals.shape[1:])
+        (n, r), (h, w) = rows.shape, self.signals.shape[1:]
+        self.shape = (n, r, h, w)
 
     def __getitem__(self, at: tuple[slice, ...]) -> np.ndarray:
-        return self.signals[self.rows[at[0], at[1]]][..., at[2], at[3]]
+        part: np.ndarray = self.signals[self.rows[at[0], at[1]]][..., at[2], at[3]]
+        return part

@@ -18,7 +18,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from ..images import ABOVE, CONCEPT, SUFFIXES, ImageTable, visible
 
@@ -58,8 +58,8 @@ def image_name(text: object, source: str = "image") -> str:
 
 
 def exemplar_of(name: str) -> int:
-    """10 of ``"vest/vest_10s.jpg"``."""
-    return int(FILE.fullmatch(name.split("/")[-1])[2])
+    """10 of ``"vest/vest_10s.jpg"``, a name that `image_name` gave."""
+    return int(cast(re.Match[str], FILE.fullmatch(name.split("/")[-1]))[2])
 
 
 def things_order(name: str) -> tuple[str, str]:
@@ -156,7 +156,8 @@ def find_files(names: Sequence[str], root: str | Path, source: str) -> ImageTabl
     """
     wanted = {name.split("/")[1].casefold() for name in names}
     for base in _bases(Path(root)):
-        holders, found = _holders(base), {}
+        holders = _holders(base)
+        found: dict[str, Path] = {}
         for file in (file for holder in holders for file in _image_files(holder, 2)):
             if file.name.casefold() in wanted:
                 found.setdefault(file.name.casefold(), file)

@@ -14,40 +14,33 @@ Letters: n images, r repetitions, h sensors, w time points.
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
 from ... import __version__
 from .. import store
-from .reader import CROPS, UNIT, window
+from ..preparing import PARTS, Report, alone, made_before, silent
+from .reader import UNIT
 from .run import Run, find_runs
+from .selection import USUAL, Selection
 from .session import DISTRIBUTED, Part, Settings, make_part
 from .signal import TIMES
 from .trials import Trials, name_images, read_trials, test_rows, training_rows
 
 __all__ = ["DISTRIBUTED", "Settings", "prepare"]
 
-PARTS = ".sessions"
 BLOCK = 200  # trials merged at a time, 43 MB
 
 
 def prepare(
-    root: str | Path,
-    out: str | Path,
-    subject: int,
-    *,
-    settings: Settings = DISTRIBUTED,
-    crop: str = "paper",
-    drop_test_concepts: bool = True,
-    test_order: str = "presentation",
-    images: str | Path | None = None,
-    report: Callable[[str], object] = lambda line: None,
-) -> Path:
+    root: str | Path, out: str | Path, subject: int, *, settings: Settings = DISTRIBUTED,
+    wanted: Selection = USUAL, images: str | Path | None = None, report: Report = silent,
+) -> Path:  # fmt: skip
     """Make a subject's store from raw recordings, or continue making it after the last session.
 
     Parameters
@@ -57,11 +50,11 @@ def prepare(
         ``..._run-01_meg.ds`` and ``..._run-01_events.tsv``. Raw FIF exported from CTF,
         ``..._run-01_meg.fif``, does as well.
     out : str or Path
-        The store is ``out/sub-01``.
+        Holds the stores; that of the first subject is ``out/sub-01``.
     settings : Settings
         Filter and dropouts; the defaults are those of the distributed epochs.
-    crop, drop_test_concepts, test_order
-        As for `MEG`.
+    wanted : Selection
+        Which images in which order, and which time points.
     images : str or Path, optional
         What tells images' names by their numbers, if it is neither in `root` nor above it:
         image_paths.csv or image folders.
@@ -71,52 +64,50 @@ def prepare(
     Returns
     -------
     Path
-        The store, ``out/sub-01``.
+        Of the store.
 
     Raises
     ------
     FileNotFoundError, ValueError
         Recordings, tables or names of images are missing or do not belong together, or there is a
         store made otherwise.
+    BlockingIOError
+        Another process is making it.
     ModuleNotFoundError
         mne is not installed.
     """
-    if crop not in CROPS:
-        raise ValueError(f"crop {crop!r}; wanted one of {', '.join(CROPS)}")
     folder, runs = find_runs(root, subject)
     trials = read_tables(folder, runs)
     if "" in trials.image[trials.kind != "catch"]:
         trials = name_images(trials, images or folder)
     rows = {
-        "train": training_rows(trials, drop_test_concepts)[:, None],
-        "test": test_rows(trials, test_order),
+        "train": training_rows(trials, wanted.drop_test_concepts)[:, None],
+        "test": test_rows(trials, wanted.test_order),
     }  # (n, r) of each split, and what is wrong with the tables, before hours of work
-    at, place = window(folder, TIMES, crop), Path(out) / f"sub-{subject:02d}"
+    at, place = wanted.window(folder, TIMES), Path(out) / f"sub-{subject:02d}"
     source = {
         "made by": f"tinybrain {__version__}, things.meg.raw",
         "recordings": [run.path.name for run in runs],
         "settings": asdict(settings),
-        "crop": crop,
-        "drop_test_concepts": drop_test_concepts,
-        "test_order": test_order,
+        **asdict(wanted),
     }
-    if made_before(place, source):
-        report(f"{place}: complete")
-        return place
-    parts = {}
-    for session in sorted({run.session for run in runs}):
-        here = [run for run in runs if run.session == session]
-        parts[session] = make_part(place / PARTS, subject, here, trials, settings, report)
-    sensors = same_sensors(parts)
-    for split, which in rows.items():
-        merge(place, split, which, trials, parts, at)
-        report(f"{split}: {which.shape[0]} images of {which.shape[1]} repetitions")
-    splits = {split: _described(trials, which) for split, which in rows.items()}
-    store.write_card(
-        place, kind="meg", subject=subject, sensors=sensors, times=TIMES[at], unit=UNIT,
-        source=source, splits=splits,
-    )  # fmt: skip
-    shutil.rmtree(place / PARTS)
+    with alone(place):
+        if made_before(place, source):
+            report(f"{place}: complete")
+            return place
+        parts = {}
+        for session in sorted({run.session for run in runs}):
+            here = [run for run in runs if run.session == session]
+            parts[session] = make_part(place / PARTS, subject, here, trials, settings, report)
+        for split, which in rows.items():
+            merge(place, split, which, trials, parts, at)
+            report(f"{split}: {which.shape[0]} images of {which.shape[1]} repetitions")
+        store.write_card(
+            place, kind="meg", subject=subject, sensors=same_sensors(parts), times=TIMES[at],
+            unit=UNIT, source=source,
+            splits={split: _described(trials, which) for split, which in rows.items()},
+        )  # fmt: skip
+        shutil.rmtree(place / PARTS)
     return place
 
 
@@ -149,21 +140,7 @@ def read_tables(folder: Path, runs: Sequence[Run]) -> Trials:
     return trials
 
 
-def made_before(place: Path, source: dict) -> store.Card | None:
-    """The card of the store that is there, if any; ValueError if it was made otherwise."""
-    if not store.is_store(place):
-        return None
-    card, wanted = store.read_card(place), json.loads(json.dumps(source))
-    there = card.source if isinstance(card.source, dict) else {}
-    if names := [name for name in wanted if there.get(name) != wanted[name]]:
-        raise ValueError(
-            f"{place}: a recording made otherwise is there: {', '.join(names)} differ; remove it "
-            "or name another folder"
-        )
-    return card
-
-
-def same_sensors(parts: dict[int, Part]) -> tuple[str, ...]:
+def same_sensors(parts: Mapping[int, Part]) -> tuple[str, ...]:
     """The sensors that all sessions have, or ValueError."""
     first, *others = parts
     for session in others:
@@ -181,7 +158,7 @@ def merge(
     split: str,
     rows: np.ndarray,
     trials: Trials,
-    parts: dict[int, Part],
+    parts: Mapping[int, Part],
     at: slice,
 ) -> None:
     """Write the signals of a split: of the trials `rows` (n, r), at the time points `at`."""
@@ -189,11 +166,12 @@ def merge(
     for session in parts:
         kept = np.flatnonzero((trials.session == session) & (trials.kind != "catch"))
         within[kept] = np.arange(len(kept))
-    h, w = len(same_sensors(parts)), len(TIMES[at])
-    with store.new_signals(place, split, (*rows.shape, h, w)) as signals:
+    shape = (*rows.shape, len(same_sensors(parts)), len(TIMES[at]))
+    with store.new_signals(place, split, shape) as signals:
+        file = Path(cast(str, signals.filename))
         for start in range(0, len(rows), BLOCK):
             # Mapped anew: what was touched of a map counts as memory until it is closed.
-            out = np.load(signals.filename, mmap_mode="r+")[start : start + BLOCK]
+            out = np.load(file, mmap_mode="r+")[start : start + BLOCK]
             maps = {session: np.load(part.file, mmap_mode="r") for session, part in parts.items()}
             for to, trial in np.ndenumerate(rows[start : start + BLOCK]):
                 out[to] = maps[int(trials.session[trial])][within[trial], :, at]

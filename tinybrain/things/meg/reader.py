@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -20,18 +21,13 @@ from ..images import ImageTable
 from ..recording import Content, Recording, check_request, span
 from . import trials as meg_trials
 from .epochs import Epochs, check_same
-from .files import find_file, find_table, open_recording, pick
+from .files import find_table, look_for, open_recording, pick
 from .images import find_files, things_order
+from .selection import USUAL, Selection
 from .tested import TEST_IMAGES
 from .trials import Trials, name_images, tested_concepts
 
 UNIT = "baseline sd"
-CROPS = {  # first and last time, in seconds
-    "paper": (0.005, 1.0),
-    "onset": (0.0, 0.995),
-    "closed": (0.0, 1.0),
-    "all": (-np.inf, np.inf),
-}
 
 
 class MEG(Recording):
@@ -67,20 +63,20 @@ class MEG(Recording):
 
     Attributes
     ----------
-    signals : float32, (n, h, w), or (n, r, h, w) for single repetitions
-    images : tuple of Path, (n,)
-    concepts : tuple of str, (n,)
-        Names such as ``"aardvark"``, or ``"00001_aardvark"`` where folders are named so.
-    sensors : tuple of str, (h,)
-    times : float64, (w,)
-        Seconds from image onset.
+    signals : (n, h, w) float32, (n, r, h, w) with ``repeats="single"``
+        n is 19,848 in training and 200 in the test, h x w the paper's 271 x 200.
+    images, concepts : (n,) tuples of Path and of str
+        The image of each row, and its concept: ``"aardvark"``, or ``"00001_aardvark"`` where
+        folders are named so.
+    sensors, times : (h,) tuple of str and (w,) float64
+        Names, and seconds from image onset.
     repeats : int
-        Repetitions of each image in the file.
-    kind : "meg"
-    unit : str
-        ``"baseline sd"``, or by scale, or as this project's own store says.
+        r, how often each image was shown.
+    kind, unit : str
+        ``"meg"``; and ``"baseline sd"``, or by scale, or as this project's own store says.
     summary : str
-        One line that says what was recognised.
+        What was recognised, in one line; and if a store that was prepared here was preferred to
+        other files of the subject, to which.
 
     Raises
     ------
@@ -92,124 +88,80 @@ class MEG(Recording):
         shape or crop than the file has. Messages name the file.
     ModuleNotFoundError
         The file needs mne or h5py, which are not installed.
+
+    Examples
+    --------
+    Of a demo, which has the folders and the files of Song et al., and few images:
+
+    >>> import tempfile
+    >>> from tinybrain.things import MEG, make_demo
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     few = {"train_concepts": 3, "train_images": 2, "test_concepts": 2}
+    ...     test = MEG(make_demo(f"{folder}/demo", "meg", **few), "P1", "test", repeats="single")
+    >>> test.signals.shape, test.unit, test.times[[0, -1]].tolist()
+    ((2, 12, 271, 200), 'baseline sd', [0.005, 1.0])
+    >>> test.images[0].name, test.concepts[0], test.sensors[0]
+    ('teal_star_03s.jpg', 'teal_star', 'MLC11-1609')
     """
 
     kind, data_set = "meg", "THINGS-MEG"
 
     def __init__(
-        self,
-        root: str | Path,
-        subject: int | str,
-        split: str,
-        *,
-        repeats: str = "mean",
-        drop_test_concepts: bool = True,
-        crop: str = "paper",
-        test_order: str = "presentation",
-        tmin: float | None = None,
-        shape: tuple[int, int] | None = None,
-    ):
+        self, root: str | Path, subject: int | str, split: str, *, repeats: str = "mean",
+        drop_test_concepts: bool = True, crop: str = "paper", test_order: str = "presentation",
+        tmin: float | None = None, shape: tuple[int, int] | None = None,
+    ) -> None:  # fmt: skip
         check_request(split, repeats)
-        content = open_content(
-            root, subject, split, drop_test_concepts=drop_test_concepts, crop=crop,
-            test_order=test_order, tmin=tmin,
-        )
-        if shape is not None and content.data.shape[2:] != tuple(shape):
-            came, wanted = content.data.shape[2:], tuple(shape)
+        wanted = Selection(crop, drop_test_concepts, test_order)
+        content, images = open_content(root, subject, split, wanted, tmin)
+        h, w = content.data.shape[2:]
+        if shape is not None and (h, w) != tuple(shape):
             raise ValueError(
-                f"{content.file}: {came[0]} sensors x {came[1]} points came with crop={crop!r} "
-                f"({span(content.times)}); wanted {wanted[0]} x {wanted[1]}"
+                f"{content.file}: {h} sensors x {w} points came with crop={crop!r} "
+                f"({span(content.times)}); wanted {shape[0]} x {shape[1]}"
             )
-        super().__init__(content, content.images, split, repeats)
-
-
-def _content(epochs: Epochs, rows: np.ndarray, crop: str, images: ImageTable) -> Content:
-    """The trials `rows` (n, r) and the points of a crop, not yet read."""
-    at = window(epochs.file, epochs.times, crop)
-    return Content(
-        epochs.file,
-        epochs.pick(rows, at),
-        epochs.sensors,
-        epochs.times[at],
-        epochs.producer,
-        normalised=UNIT,
-        images=images,
-    )
+        super().__init__(content, images, split, repeats)
 
 
 def open_content(
     root: str | Path,
     subject: int | str,
     split: str,
-    *,
-    drop_test_concepts: bool = True,
-    crop: str = "paper",
-    test_order: str = "presentation",
+    wanted: Selection = USUAL,
     tmin: float | None = None,
-) -> Content:
-    """What `MEG` reads, its rows in their order and its signals not yet read; errors as there."""
-    if crop not in CROPS or test_order not in ("presentation", "image"):
-        raise ValueError(
-            f"crop {crop!r}, test_order {test_order!r}; wanted crop {', '.join(CROPS)} and "
-            "test_order 'presentation' or 'image'"
-        )
-    file = find_file(root, subject, split)
+    without: Path | None = None,
+) -> tuple[Content, ImageTable]:
+    """What `MEG` reads, and the image of each row; the signals are not yet read. Errors as there.
+
+    Parameters
+    ----------
+    without : a store that is not looked at: the one that is being made.
+    """
+    file, note = look_for(root, subject, split, without)
     if file.name.lower() == "recording.json":
-        return _stored(file, root, split, drop_test_concepts, test_order, crop)
-    table = find_table(root, subject)
-    epochs = open_recording(file, split, table, tmin)
-    rows, trials = _rows(epochs, table, split, drop_test_concepts, test_order)
-    at = window(file, epochs.times, crop)
-    return Content(
-        file, epochs.pick(rows, at), epochs.sensors, epochs.times[at], epochs.producer,
-        normalised=UNIT, images=_images(trials[rows[:, 0]], root),
-    )  # fmt: skip
-
-
-def window(file: Path, times: np.ndarray, crop: str) -> slice:
-    """The points of a crop; an error that says which crops there are if the file lacks some."""
-    step = np.diff(times).mean() if len(times) > 1 else 1.0
-    inside = {
-        name: np.flatnonzero((times > first - step / 2) & (times < last + step / 2))
-        for name, (first, last) in CROPS.items()
-    }
-    whole = [
-        name
-        for name, (first, last) in CROPS.items()
-        if name == "all"
-        or (times[0] < first + step / 2 and times[-1] > last - step / 2 and len(inside[name]))
-    ]
-    if crop not in whole:
-        raise ValueError(
-            f"{file}: its {len(times)} points are {span(times)}; crop={crop!r} wants "
-            f"{CROPS[crop][0]:g} to {CROPS[crop][1]:g} s: take crop={' or '.join(map(repr, whole))}"
-        )
-    return slice(int(inside[crop][0]), int(inside[crop][-1]) + 1)
+        content, images = _stored(file, root, split, wanted)
+    else:
+        table = find_table(root, subject)
+        epochs = open_recording(file, split, table, tmin)
+        rows, trials = _rows(epochs, table, split, wanted)
+        at = wanted.window(file, epochs.times)
+        images = _images(trials[rows[:, 0]], root)
+        content = Content(file, epochs.pick(rows, at), epochs.sensors, epochs.times[at],
+                          epochs.producer, normalised=UNIT)  # fmt: skip
+    return replace(content, note=content.note + note), images
 
 
 def _rows(
-    epochs: Epochs, table: Trials | None, split: str, drop: bool, order: str
+    epochs: Epochs, table: Trials | None, split: str, wanted: Selection
 ) -> tuple[np.ndarray, Trials]:
     """Trial indices (n, r) in a file, and what its trials showed."""
-    trials = epochs.trials
-    if trials is None and table is None:
-        raise FileNotFoundError(
-            f"{epochs.file}: it does not say what was shown; wanted sample_attributes_P?.csv of "
-            "the subject (sourcedata of ds004212) beside it or above"
-        )
-    named = trials is not None and (trials.image[trials.kind != "catch"] != "").all()
-    if epochs.whole and table is not None and not named:
-        if len(table) != epochs.whole:
-            raise ValueError(f"{table.source}: {len(table)} trials, but {epochs.whole} in "
-                             f"{epochs.file}")  # fmt: skip
-        if trials is not None:
-            check_same(table, trials)
-        trials = table
+    trials = _told(epochs, table)
     if split == "test":
-        rows = meg_trials.test_rows(trials, order)
+        rows = meg_trials.test_rows(trials, wanted.test_order)
     else:
-        known = table is None or (trials.kind == "test").any()
-        tested = tested_concepts(trials if known else table)
+        whole = trials if table is None or (trials.kind == "test").any() else table
+        tested = tested_concepts(whole)
+        drop = wanted.drop_test_concepts
         rows = meg_trials.training_rows(trials, drop, tested)[:, None]
         shown = trials.concept_number[rows]
         if not drop and (shown > 0).all() and not np.isin(shown, tested).any():
@@ -220,6 +172,25 @@ def _rows(
     if not rows.size:
         raise ValueError(f"{epochs.file}: no trials of the {split} split in it")
     return rows, trials
+
+
+def _told(epochs: Epochs, table: Trials | None) -> Trials:
+    """What the trials of a file showed: by its own words or, without names in it, by the table."""
+    if (own := epochs.trials) is not None:
+        named = (own.image[own.kind != "catch"] != "").all()
+        if named or table is None or not epochs.whole:
+            return own
+    if table is None:
+        raise FileNotFoundError(
+            f"{epochs.file}: it does not say what was shown; wanted sample_attributes_P?.csv of "
+            "the subject (sourcedata of ds004212) beside it or above"
+        )
+    if len(table) != epochs.whole:
+        raise ValueError(f"{table.source}: {len(table)} trials, but {epochs.whole} in "
+                         f"{epochs.file}")  # fmt: skip
+    if own is not None:
+        check_same(table, own)
+    return table
 
 
 def _images(shown: Trials, root: str | Path) -> ImageTable:
@@ -235,27 +206,25 @@ def _images(shown: Trials, root: str | Path) -> ImageTable:
 
 
 def _stored(
-    file: Path, root: str | Path, split: str, drop: bool, order: str, crop: str
-) -> Content:
+    file: Path, root: str | Path, split: str, wanted: Selection
+) -> tuple[Content, ImageTable]:
     """A split of the store, without test concepts and with test images in the order asked for."""
     card = store.read_card(file.parent)
     content = card.content(split, root, _look_up)
-    n, r, h, w = content.data.shape
+    images, (n, r, h, w) = cast(ImageTable, content.images), content.data.shape
     tested = set(card.splits["test"].concepts) if "test" in card.splits else set()
+    drop = tested if wanted.drop_test_concepts else set()
     if split == "test":
-        kept = _in_order(card.splits[split].images, order)
+        kept = _in_order(card.splits[split].images, wanted.test_order)
     else:
-        concepts = content.images.concepts
-        kept = [row for row in range(n) if not (drop and concepts[row] in tested)]
-    at = window(file, content.times, crop)
+        kept = [row for row in range(n) if images.concepts[row] not in drop]
+    at = wanted.window(file, content.times)
     rows = np.array(kept)[:, None] * r + np.arange(r)  # (n, r)
-    data = pick(content.data.reshape(n * r, h, w), rows, at)
-    images = ImageTable(
-        tuple(content.images.paths[row] for row in kept),
-        tuple(content.images.concepts[row] for row in kept),
-        content.images.source,
-    )
-    return replace(content, data=data, times=content.times[at], images=images)
+    signals = cast(np.ndarray, content.data).reshape(n * r, h, w)  # a store's are a map
+    paths = tuple(images.paths[row] for row in kept)
+    concepts = tuple(images.concepts[row] for row in kept)
+    content = replace(content, data=pick(signals, rows, at), times=content.times[at])
+    return content, ImageTable(paths, concepts, images.source)
 
 
 def _look_up(

@@ -13,12 +13,15 @@ import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from ..images import visible
 from .signal import RATE, count_onsets, repair_dropout
+
+if TYPE_CHECKING:
+    from mne.io import BaseRaw
 
 RUN = re.compile(r"sub-.+_ses-(\d+)_(?:.+_)?run-(\d+)_meg\.(ds|fif)", re.IGNORECASE)
 SENSOR = re.compile(r"M[LRZ][CFOPT]\d\d(-\d+)?")
@@ -80,7 +83,7 @@ def is_raw(root: str | Path, subject: int) -> bool:
         return False
 
 
-def open_run(path: Path):
+def open_run(path: Path) -> BaseRaw:
     """A recording as an mne Raw, its signals not yet read: a CTF folder `.ds`, or a raw FIF."""
     try:
         import mne
@@ -102,7 +105,7 @@ def gradiometers(names: Sequence[str]) -> list[str]:
     return [n for n in names if SENSOR.fullmatch(n) and n.partition("-")[0] != BROKEN]
 
 
-def check_triggers(raw, path: Path, rows: int) -> None:
+def check_triggers(raw: BaseRaw, path: Path, rows: int) -> None:
     """Every row of events.tsv has its trigger, 64 on UPPT001; their times are not compared.
 
     Raises ValueError if the numbers differ; without such a channel it warns.
@@ -123,7 +126,7 @@ def check_triggers(raw, path: Path, rows: int) -> None:
 
 
 def read_signals(
-    raw, path: Path, sensors: Sequence[str], band: Band, dropouts: Sequence[Dropout] = ()
+    raw: BaseRaw, path: Path, sensors: Sequence[str], band: Band, dropouts: Sequence[Dropout] = ()
 ) -> np.ndarray:
     """A run's signals (h, samples), float64, in tesla: repaired, then filtered in place.
 
@@ -144,12 +147,12 @@ def read_signals(
             f"{path}: {len(came)} gradiometers, the session's first run has {len(sensors)}; "
             f"they differ in {', '.join(other[:5])}: all runs need the same"
         )
-    signals = raw.get_data(picks=list(sensors))
+    signals: np.ndarray = raw.get_data(picks=list(sensors))
     try:
         for dropout in dropouts:
             repair_dropout(signals, dropout.start, dropout.length)
-        if band is None:
-            return signals
-        return mne.filter.filter_data(signals, RATE, *band, copy=False, verbose="error")
+        if band is not None:
+            signals = mne.filter.filter_data(signals, RATE, *band, copy=False, verbose="error")
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+    return signals

@@ -12,14 +12,15 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from ...files import write_atomically, write_text
+from ..preparing import Report
 from .run import (
     DROPOUTS,
     Band,
@@ -34,6 +35,7 @@ from .signal import TIMES, cut_epochs
 from .trials import Trials
 
 SENSORS = 271
+Json = dict[str, Any]  # an object as JSON gives it back
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def make_part(
     runs: Sequence[Run],
     trials: Trials,
     settings: Settings,
-    report: Callable[[str], object],
+    report: Report,
 ) -> Part:
     """Make the part of a session in `folder`, unless it is there.
 
@@ -100,9 +102,9 @@ def _write(
     out: BinaryIO,
     runs: Sequence[Run],
     sensors: Sequence[str],
-    made: dict,
+    made: Json,
     settings: Settings,
-    report: Callable[[str], object],
+    report: Report,
 ) -> None:
     """An .npy file, run after run."""
     shape = (sum(len(told["onsets"]) for told in made["runs"]), len(sensors), len(TIMES))
@@ -141,7 +143,7 @@ def read_run(
         raise ValueError(f"{path}: {error}") from None
 
 
-def _how(subject: int, runs: Sequence[Run], trials: Trials, settings: Settings) -> dict:
+def _how(subject: int, runs: Sequence[Run], trials: Trials, settings: Settings) -> Json:
     """All that a part depends on, as JSON gives it back."""
     each = []
     for run in runs:
@@ -150,7 +152,9 @@ def _how(subject: int, runs: Sequence[Run], trials: Trials, settings: Settings) 
         events = int(shown.sum())
         each.append({"file": run.path.name, "bytes": _size(run.path), "events": events,
                      "onsets": onsets})  # fmt: skip
-    return json.loads(json.dumps({"subject": subject, "settings": asdict(settings), "runs": each}))
+    how = {"subject": subject, "settings": asdict(settings), "runs": each}
+    found: Json = json.loads(json.dumps(how))
+    return found
 
 
 def _size(path: Path) -> int:
@@ -158,7 +162,7 @@ def _size(path: Path) -> int:
     return sum(file.stat().st_size for file in files)
 
 
-def _read(card: Path) -> dict:
+def _read(card: Path) -> Json:
     """What is in a card; nothing if it is not there, or damaged."""
     try:
         content = json.loads(card.read_text())

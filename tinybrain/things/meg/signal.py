@@ -51,7 +51,8 @@ def baseline_scores(epoch: np.ndarray) -> np.ndarray:
     baseline = epoch[:, : BEFORE + 1]
     mean, sd = baseline.mean(axis=1, keepdims=True), baseline.std(axis=1, keepdims=True)
     flat = np.ptp(baseline, axis=1, keepdims=True) == 0  # where rounding may leave sd above 0
-    return (epoch - mean) / np.where(flat, np.nan, sd)
+    scores: np.ndarray = (epoch - mean) / np.where(flat, np.nan, sd)
+    return scores
 
 
 def cut_epochs(

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -75,7 +75,7 @@ class Trials:
         return len(self.kind)
 
     def __getitem__(self, rows: np.ndarray) -> Trials:
-        return replace(self, **{name: getattr(self, name)[rows] for name in _fields()})
+        return _made_of([getattr(self, name)[rows] for name in _fields()], self.source)
 
 
 # Tables
@@ -94,10 +94,8 @@ def read_trials(path: str | Path) -> Trials:
     path = Path(path)
     if path.is_dir():
         tables = [_read_table(file, ses, run) for ses, run, file in _event_files(path)]
-        trials = Trials(
-            *(np.concatenate([getattr(t, name) for t in tables]) for name in _fields()),
-            source=f"{path} ({len(tables)} runs)",
-        )
+        columns = [np.concatenate([getattr(t, name) for t in tables]) for name in _fields()]
+        trials = _made_of(columns, f"{path} ({len(tables)} runs)")
     elif match := EVENTS.fullmatch(path.name):
         trials = _read_table(path, int(match[2]), int(match[3]))
     else:
@@ -105,7 +103,7 @@ def read_trials(path: str | Path) -> Trials:
     return completed(trials)
 
 
-def trials_from_records(records: Sequence[dict], source: str) -> Trials:
+def trials_from_records(records: Sequence[Mapping[str, object]], source: str) -> Trials:
     """Trials from rows with the columns of sample_attributes, as the FIF's metadata has them."""
     columns = list(records[0]) if records else []
     if "trial_type" not in columns or not {"value", "things_image_nr"} & set(columns):
@@ -118,14 +116,23 @@ def trials_from_records(records: Sequence[dict], source: str) -> Trials:
     if odd := sorted(set(kind.tolist()) - set(KINDS)):
         raise ValueError(f"{source}: trial_type {odd[0][:30]!r}; wanted {', '.join(KINDS)}")
     numbers = {field: _numbers(records, names, source) for field, names in COLUMNS.items()}
-    where = next((name for name in NAMES if name in columns), None)
-    named = [where is not None and each != "catch" for each in kind.tolist()]
+    where = next((name for name in NAMES if name in columns), "")
+    named = [where != "" and each != "catch" for each in kind.tolist()]
     image = [image_name(row[where], source) if name else "" for row, name in zip(records, named)]
     return Trials(kind=kind, image=np.array(image), source=source, **numbers)
 
 
 def _fields() -> list[str]:
+    """The names of the columns."""
     return [name for name in Trials.__dataclass_fields__ if name != "source"]
+
+
+def _made_of(columns: Sequence[np.ndarray], source: str) -> Trials:
+    """Trials of columns in the order of `_fields`."""
+    kind, image_number, concept_number, exemplar, test_number, image, *where = columns
+    session, run, sample = where
+    return Trials(kind, image_number, concept_number, exemplar, test_number, image,
+                  session, run, sample, source)  # fmt: skip
 
 
 def _read_table(path: Path, session: int = 0, run: int = 0) -> Trials:
@@ -140,9 +147,12 @@ def _read_table(path: Path, session: int = 0, run: int = 0) -> Trials:
     except (csv.Error, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: no table of text: {error}") from None
     trials = trials_from_records(records, str(path))
-    place = {"session": session, "run": run}  # the name of an events file says it, not the rows
-    known = {key: np.full(len(trials), number) for key, number in place.items() if number}
-    return replace(trials, **known)
+    # The name of an events file says which run it is, not its rows.
+    return replace(
+        trials,
+        session=np.full(len(trials), session) if session else trials.session,
+        run=np.full(len(trials), run) if run else trials.run,
+    )
 
 
 def _event_files(folder: Path) -> list[tuple[int, int, Path]]:
@@ -165,9 +175,11 @@ def _event_files(folder: Path) -> list[tuple[int, int, Path]]:
     return runs
 
 
-def _numbers(records: Sequence[dict], names: tuple[str, ...], source: str) -> np.ndarray:
+def _numbers(
+    records: Sequence[Mapping[str, object]], names: tuple[str, ...], source: str
+) -> np.ndarray:
     """A column of whole numbers; 0 where the table has no such column or nothing in it."""
-    name = next((name for name in names if name in records[0]), None)
+    name = next((name for name in names if name in records[0]), "")
     column = np.zeros(len(records), np.int64)
     for line, row in enumerate(records if name else ()):
         text = "" if row[name] is None else str(row[name]).strip()
