@@ -9,13 +9,15 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.study_reports import report
 from tests.test_subjects import prepared as several
 from tests.test_train import prepared
 from tests.test_verdict import HARD, JITTER, found
-from tinybrain import checkpoint
+from tinybrain import __version__, checkpoint
 from tinybrain.__main__ import USAGE, card, main
+from tinybrain.encoder import Encoder
 from tinybrain.recipes import PAPER
 from tinybrain.unet import UNet2D
 from tinybrain.verdict import words
@@ -55,7 +57,9 @@ def entries(text):
 def test_a_card_tells_what_the_model_is(model, tmp_path):
     path = model.save(tmp_path / "model.pt")
     told = entries(card(path))
-    assert told["file"] == f"{path}, {path.stat().st_size / 1e6:.1f} MB"
+    size = f"{path.stat().st_size / 1e6:.1f} MB"
+    by = f"tinybrain {__version__}, torch {torch.__version__}"
+    assert told["file"] == f"{path}, {size}, written by {by}"
     body = path.read_bytes()[: -checkpoint.LINE]
     assert told["checksum"] == f"agrees, sha256 {hashlib.sha256(body).hexdigest()}"
     assert told["signals"] == "EEG, 3 sensors x 8 times, unit a.u."
@@ -104,6 +108,22 @@ def test_a_model_that_was_not_judged_says_so(tmp_path):
     assert told["epoch"] == "not trained" and told["adds to"] == "nothing"
     assert text.endswith("Not judged yet: training ends with a report, which is then kept here.")
     assert "learned" not in told
+
+
+def test_licences_of_weights_and_data_are_told(model, tmp_path):
+    path = tmp_path / "model.pt"
+    told = entries(card(model.save(path)))
+    assert told["licence"].startswith("of these weights: not stated: ask whoever trained it")
+    assert told["terms"].endswith("(a demo is free): not known")
+    for name, where in (("THINGS-EEG2", "osf.io/3jk45"), ("THINGS-MEG", "CC0")):
+        model.card = {"licence": "CC BY 4.0", "report": report(
+            0.5, data={"train": f"{name} train, x", "test": "y"}, versions={})}
+        told = entries(card(model.save(path)))
+        assert told["licence"] == "of these weights: CC BY 4.0"
+        assert where in told["terms"] and "photographs of THINGS" in told["terms"]
+        assert "CLIP" not in told["terms"]
+    model.encoder = Encoder("clip", weights="ViT-L/14")
+    assert "CLIP: MIT" in entries(card(model.save(path)))["terms"]
 
 
 def test_a_run_folder_is_its_model(model, tmp_path):

@@ -1,6 +1,10 @@
 """The whole object: images or features in, signals out, saved and loaded."""
 
 import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +17,7 @@ from tinybrain.denoiser import seeded
 from tinybrain.encoder import random_encoder
 from tinybrain.pipeline import BrainSignals, ImageToBrain
 from tinybrain.recipes import PAPER, TINYBRAIN
+from tinybrain.samplers import ddim
 
 TOWER = VisionConfig(image_size=32, patch_size=16, width=16, layers=1, heads=2, embed_dim=12)
 
@@ -154,13 +159,57 @@ def test_saved_and_loaded_is_the_same_model(tmp_path):
     np.testing.assert_array_equal(again.times, model.times)
 
 
-def test_denoising_ends_in_the_generated_signal(exact):
-    steps = list(exact.denoise_steps(FEATURES[:1], steps=5, seed=2))
-    assert [t for t, _ in steps] == [999, 799, 599, 399, 199, -1]
-    wanted = exact.generate(FEATURES[:1], steps=5, sampler="dpm_solver", seed=2).data[0, 0]
-    np.testing.assert_allclose(steps[-1][1], wanted, rtol=1e-5, atol=1e-6)
-    noise = torch.randn(1, 3, 8, generator=seeded(2, 0, 0))
-    torch.testing.assert_close(steps[0][1], exact.scale[:, None] * noise[0])  # and nothing else
+@pytest.mark.parametrize(
+    "how",
+    [{}, {"steps": 3}, {"sampler": "ddim"}, {"sampler": "ddim", "steps": 7, "guidance": 1.5},
+     {"sampler": "ancestral", "steps": 6, "guidance": 2.0}, {"sampler": "dpm_solver"}],
+)  # fmt: skip
+def test_denoising_ends_in_the_generated_signals(exact, how):
+    *_, last = exact.denoise_steps(FEATURES[:3], seed=2, **how)
+    wanted = exact.generate(FEATURES[:3], seed=2, **how).data[:, 0]
+    assert last.t == -1
+    np.testing.assert_allclose(last.y0, wanted, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(last.y_t, wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_denoising_is_in_signal_units_all_the_way(exact):
+    """y_t = sqrt(bar) (base + offset + scale y0) + sqrt(1 - bar) scale eps, from q_sample."""
+    features = torch.from_numpy(FEATURES[:2])[:, None]
+    mean = exact.signal(exact.condition(features)[:, :, :1].expand(2, 3, 8), exact.base(features))
+    steps = list(exact.denoise_steps(FEATURES[:2], steps=5, seed=2))
+    assert [step.t for step in steps] == [999, 799, 599, 399, 199, -1]
+    noise = torch.cat([torch.randn(1, 3, 8, generator=seeded(2, row, 0)) for row in range(2)])
+    torch.testing.assert_close(steps[0].y_t, exact.scale[:, None] * noise)  # and nothing else
+    torch.testing.assert_close(steps[0].y0, mean, rtol=1e-4, atol=1e-5)  # seen in nothing else
+    at, bar = steps[3], exact.ddpm.alpha_bar(steps[3].t)
+    gain = bar**0.5 * 0.25 / (bar * 0.25 + 1 - bar)  # of the exact denoiser of N(mean, 0.5^2)
+    seen = mean + gain * (at.y_t - bar**0.5 * mean)
+    torch.testing.assert_close(at.y0, seen, rtol=1e-3, atol=1e-4)
+
+
+def test_a_sampler_may_be_a_function(exact):
+    wanted = exact.generate(FEATURES[:2], sampler="ddim", steps=4).data
+    np.testing.assert_array_equal(exact.generate(FEATURES[:2], sampler=ddim, steps=4).data, wanted)
+    *_, last = exact.denoise_steps(FEATURES[:2], sampler=ddim, steps=4)
+    np.testing.assert_allclose(last.y0, wanted[:, 0], rtol=1e-5, atol=1e-6)
+
+
+def test_denoising_refuses_what_generating_does(exact):
+    with pytest.raises(ValueError, match="sampler is 'euler'; wanted one of ancestral, ddim"):
+        next(exact.denoise_steps(FEATURES[:1], sampler="euler"))
+    with pytest.raises(ValueError, match="guidance 2 needs"):
+        next(prepared(PAPER, heldout=0.0)[0].denoise_steps(FEATURES[:1], guidance=2))
+
+
+def test_importing_the_class_reads_no_image_and_no_recording():
+    """Neither PIL, CLIP, readers of recordings nor anything that draws, before they are used."""
+    code = "from tinybrain import ImageToBrain; import sys; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
+                          env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])})
+    found = set(done.stdout.split())
+    assert "tinybrain.pipeline" in found
+    assert not found & {"PIL", "matplotlib", "mne", "scipy", "ftfy", "regex", "tinybrain.clip",
+                        "tinybrain.things", "tinybrain.recorded"}
 
 
 def test_what_cannot_be_is_refused(exact):

@@ -8,6 +8,9 @@
 The package reads in the order of the table in the README, from `ddpm` down.
 """
 
+import re
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the names that `__getattr__` brings, for type checkers
@@ -17,6 +20,28 @@ if TYPE_CHECKING:  # the names that `__getattr__` brings, for type checkers
 
 __version__ = "0.1.0"
 __all__ = ["BrainSignals", "ImageToBrain", "clip", "ddpm", "interop", "samplers", "things", "unet"]
+
+LEAST_TORCH = (2, 4)  # as setup.cfg asks
+
+
+def _check_torch() -> None:
+    """Refuse a torch that was installed past pip's requirements, before it fails somewhere deep.
+
+    Its version is read from its files: importing it would take seconds.
+    """
+    found = find_spec("torch")
+    said = Path(found.origin).with_name("version.py") if found and found.origin else None
+    text = said.read_text(encoding="utf-8") if said and said.is_file() else ""
+    version = re.search(r"__version__ = '((\d+)\.(\d+)[^']*)'", text)
+    if version and (int(version[2]), int(version[3])) < LEAST_TORCH:
+        least = ".".join(map(str, LEAST_TORCH))
+        raise ImportError(
+            f"torch {version[1]} is installed; tinybrain needs {least} or newer: "
+            f"pip install --upgrade 'torch>={least}'"
+        )
+
+
+_check_torch()
 
 
 def __getattr__(name: str) -> Any:

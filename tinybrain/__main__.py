@@ -16,6 +16,11 @@ from . import checkpoint
 
 USAGE = "usage: python -m tinybrain MODEL.pt    print what a trained model's file says of itself"
 LABEL, WIDTH = 11, 100  # columns of a label, and of the page
+PHOTOGRAPHS = "photographs of THINGS, as https://osf.io/jum2f states"
+TERMS = {  # by what the summary of a recording names, as that of a made-up demo does too
+    "THINGS-EEG2": f"THINGS-EEG2, as https://osf.io/3jk45 states; {PHOTOGRAPHS}",
+    "THINGS-MEG": f"THINGS-MEG, CC0 (OpenNeuro ds004212); {PHOTOGRAPHS}",
+}
 
 
 def card(path: str | Path) -> str:
@@ -27,29 +32,43 @@ def card(path: str | Path) -> str:
 
     Returns
     -------
-    str : the file and its checksum, signals, subjects, encoder, network, recipe, epoch, data and
-        versions; then, of a model that was judged, the scores beside their baselines, in words too
+    str : the file and its checksum, signals, subjects, encoder, network, recipe, epoch, data,
+        versions and licences; then, of a model that was judged, the scores beside their baselines,
+        in words too
 
     Raises
     ------
     FileNotFoundError, ValueError
         As `checkpoint.load`: no such file, damaged, or no model.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from tinybrain.tiny import tiny_model
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     print(card(tiny_model().save(f"{folder}/model.pt")))  # or: python -m tinybrain FILE
+    file ...
+    signals    EEG, 3 sensors x 16 times, unit a.u.
+    ...
     """
     path = Path(path)
     path = path / "model.pt" if path.is_dir() else path
     content = checkpoint.load(path, "model", device="meta")  # shapes without values
-    lines = [*_file(path), *_signals(content), *_network(content), *_learned(content)]
+    writer = content.get("written_by", {})
+    lines = [*_file(path, writer), *_signals(content), *_network(content), *_learned(content),
+             *_licences(content)]
     page = [fill(f"{label:{LABEL}}{text}", WIDTH, subsequent_indent=" " * LABEL,
                  break_long_words=False, break_on_hyphens=False) for label, text in lines]
     return "\n".join([*page, *_judged(content["card"].get("report"))])
 
 
-def _file(path: Path) -> list[tuple[str, str]]:
-    """Size, and the checksum that `checkpoint.load` has found to be right."""
+def _file(path: Path, writer: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Size, writer, and the checksum that `checkpoint.load` has found to be right."""
     with open(path, "rb") as file:
         file.seek(-checkpoint.LINE, 2)
         digits = file.read().removeprefix(checkpoint.MARK).decode().strip()
-    return [("file", f"{path}, {path.stat().st_size / 1e6:,.1f} MB"),
+    by = f", written by {_settings(writer)}" if writer else ""  # the first files do not say
+    return [("file", f"{path}, {path.stat().st_size / 1e6:,.1f} MB{by}"),
             ("checksum", f"agrees, sha256 {digits}")]
 
 
@@ -106,6 +125,20 @@ def _learned(content: Mapping[str, Any]) -> list[tuple[str, str]]:
         lines += [(label, "; ".join(told))] if told else []
     versions = dict.fromkeys(_settings(report["versions"]) for report in reports)
     return lines + ([("versions", "; ".join(versions))] if versions else [])
+
+
+def _licences(content: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Of the weights, as whoever trained them says; and where the terms of the data are."""
+    about, encoder = content["card"], content["encoder"]
+    given = about.get("licence", "not stated: ask whoever trained it (kept in the model's `card`)")
+    names = " ".join(part for report in _by_subject(about.get("report")).values()
+                     for part in report["data"].values())
+    terms = [terms for name, terms in TERMS.items() if name in names]
+    if encoder["name"] == "clip":
+        terms += ["CLIP: MIT for OpenAI's weights"]
+    return [("licence", f"of these weights: {given}"),
+            ("terms", f"of what they learned from (a demo is free): "
+                      f"{'; '.join(terms) or 'not known'}")]
 
 
 def _by_subject(report: Mapping[str, Any] | None) -> dict[str, Mapping[str, Any]]:

@@ -16,16 +16,21 @@ import hashlib
 import os
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 
 import torch
 
 from .files import write_atomically
 
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
+    from _typeshed import DataclassInstance
+
 FORMAT, VERSION = "tinybrain checkpoint", 3
 MARK = b"\nsha256 "
 LINE = len(MARK) + 64 + 1  # bytes, with a newline at the end
-Config = TypeVar("Config")
+Config = TypeVar("Config", bound="DataclassInstance")
 
 
 class Damaged(ValueError):
@@ -39,13 +44,21 @@ def save(path: str | Path, kind: str, content: dict[str, Any]) -> Path:
     ------
     OSError
         If the folder cannot be written or the disk is full; an older file at `path` stays.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = save(f"{folder}/run.pt", "run", {"step": 3, "weights": torch.ones(2)})
+    ...     load(path, "run")
+    {'step': 3, 'weights': tensor([1., 1.])}
     """
     whole = {"format": FORMAT, "version": VERSION, "kind": kind, "content": content}
 
     def write(file: BinaryIO) -> None:
         hashed = _Hashed(file)
         try:
-            torch.save(whole, hashed)
+            torch.save(whole, cast(IO[bytes], hashed))  # it asks for no more than is there
         except RuntimeError as error:  # torch's word for a full disk is "unexpected pos"
             raise hashed.error or error from None
         file.write(_line(hashed.sha256))
@@ -54,7 +67,7 @@ def save(path: str | Path, kind: str, content: dict[str, Any]) -> Path:
 
 
 def load(path: str | Path, kind: str, device: str | torch.device = "cpu") -> dict[str, Any]:
-    """The content of a checkpoint of this `kind`, tensors on `device`.
+    """The content of a checkpoint of this `kind`, tensors on `device`; see `save` for an example.
 
     Raises
     ------
@@ -90,7 +103,7 @@ def load(path: str | Path, kind: str, device: str | torch.device = "cpu") -> dic
         )
     if whole["kind"] != kind:
         raise ValueError(f"{path}: a checkpoint of kind {whole['kind']!r}; wanted {kind!r}")
-    return whole["content"]
+    return cast(dict[str, Any], whole["content"])
 
 
 # -------------------------------------------------------------------------------------------------
@@ -116,7 +129,7 @@ class _Hashed:
         self.file.flush()
 
 
-def _line(sha256) -> bytes:
+def _line(sha256: _Hash) -> bytes:
     return MARK + sha256.hexdigest().encode() + b"\n"
 
 
@@ -142,8 +155,16 @@ def _verify(path: Path, file: BinaryIO) -> None:
 # Configs
 
 
-def config_to_dict(config: object) -> dict[str, Any]:
-    """A flat config dataclass as JSON would hold it: tuples become lists."""
+def config_to_dict(config: DataclassInstance) -> dict[str, Any]:
+    """A flat config dataclass as JSON would hold it: tuples become lists.
+
+    Examples
+    --------
+    >>> from tinybrain.unet import UNetConfig
+    >>> kept = config_to_dict(UNetConfig())
+    >>> kept["channels"], config_from_dict(UNetConfig, kept) == UNetConfig()
+    ([128, 256, 512, 512], True)
+    """
     return {
         key: list(value) if isinstance(value, tuple) else value
         for key, value in asdict(config).items()

@@ -9,6 +9,7 @@ Letters: n images, l tokens, d width.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -18,11 +19,11 @@ from torch import Tensor
 
 from . import features
 from .clip import weights
-from .clip.model import DEMO_TEXT, DEMO_VISION, TextConfig, VisionConfig
+from .clip.model import CLIP, DEMO_TEXT, DEMO_VISION, TextConfig, VisionConfig
 from .encoder import TEMPLATE, Encoder, encode_captions, random_encoder, read_captions
 from .feature_store import FeatureStore, build
+from .recorded import Recorded
 from .subjects import each_image_once
-from .things.meg.files import rows_of_all
 
 MEG_IMAGES = 22_248  # of training, before those of the test's concepts are left out
 SPLITS = {"train": "training", "test": "test"}  # folders of kept features
@@ -35,7 +36,8 @@ class ContextOptions:
     Attributes
     ----------
     context : "image", "text" or "image+text"
-    features : folder or file of features, in place of `clip`
+    features : folder or file of features, in place of `clip`; also those of NICE, NeuroBridge, ATM,
+        UBP and ZEISS (`feature_files`)
     clip : "ViT-L/14", a file or a folder of weights, "random" or "random-small"
     tokens : all tokens of an image, not the class token alone
     template : of a caption made from a concept
@@ -53,8 +55,8 @@ class ContextOptions:
 
 
 def make_contexts(
-    options: ContextOptions, recordings: dict[str, object], *, device: str | torch.device = "cpu",
-    progress: bool = False,
+    options: ContextOptions, recordings: Mapping[str, Recorded], *,
+    device: str | torch.device = "cpu", progress: bool = False,
 ) -> tuple[Encoder, dict[str, Tensor]]:
     """What makes the contexts, and the contexts of each recording's images.
 
@@ -78,7 +80,7 @@ def make_contexts(
     """
     encoder = choose_encoder(options)
     clip = cache(lambda: encoder.load_clip().to(device))  # only if something is left to encode
-    made = {}
+    made: dict[str, Tensor] = {}
     for split, recording in recordings.items():
         recording, places = each_image_once(recording)
         parts = []
@@ -96,10 +98,19 @@ def make_contexts(
 
 
 def choose_encoder(options: ContextOptions) -> Encoder:
-    """The encoder that the options name."""
+    """The encoder that the options name.
+
+    Raises
+    ------
+    ValueError
+        Options that exclude each other.
+
+    Examples
+    --------
+    >>> choose_encoder(ContextOptions(clip="random-small", context="image+text")).describe()
+    'the image (one token) and words (a photo of a {}; one token), by CLIP with random weights: ...'
+    """
     given, name = options.features, options.clip
-    told = {"context": options.context, "template": options.template, "tokens": options.tokens,
-            "table": options.captions.name if options.captions else ""}
     if options.captions and options.context == "image":
         raise ValueError("captions are not read with the context 'image'; wanted text in it")
     if given and name.startswith("random"):
@@ -111,12 +122,18 @@ def choose_encoder(options: ContextOptions) -> Encoder:
     if name in ("random", "random-small"):
         small = name == "random-small"
         vision, text = (DEMO_VISION, DEMO_TEXT) if small else (VisionConfig(), TextConfig(514))
-        return replace(random_encoder(vision, context=options.context, text=text), **told)
-    return Encoder("clip", weights=name, sha256=weights.checksum(name), unit_length=True, **told)
+        encoder = random_encoder(vision, context=options.context, text=text)
+    else:
+        encoder = Encoder(
+            "clip", options.context, weights=name, sha256=weights.checksum(name), unit_length=True
+        )
+    table = options.captions.name if options.captions else ""
+    return replace(encoder, template=options.template, tokens=options.tokens, table=table)
 
 
 def image_tokens(
-    options: ContextOptions, encoder: Encoder, clip, recording, split: str, device, progress: bool
+    options: ContextOptions, encoder: Encoder, clip: Callable[[], CLIP], recording: Recorded,
+    split: str, device: str | torch.device, progress: bool,
 ) -> Tensor:
     """The image's part of the context: from files, or encoded and, unless in seconds, kept."""
     if options.features:
@@ -142,10 +159,12 @@ def image_tokens(
     return torch.from_numpy(store.features[store.rows(recording.images)])
 
 
-def _read(path: Path, recording, split: str) -> Tensor:
+def _read(path: Path, recording: Recorded, split: str) -> Tensor:
     """Features from a file; those of all MEG training images serve where test concepts are out."""
     count = len(recording.images)
     fewer = recording.kind == "meg" and split == "train" and count < MEG_IMAGES
-    if fewer and features.count_rows(path) == MEG_IMAGES:
+    if fewer and path.suffix == ".npy" and features.count_rows(path) == MEG_IMAGES:
+        from .things.meg.files import rows_of_all
+
         return features.read_features(path, MEG_IMAGES)[rows_of_all(recording.images)]
-    return features.read_features(path, count)
+    return features.read_features(path, count, recording.images)

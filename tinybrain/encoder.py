@@ -16,16 +16,15 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from . import features
-from .clip import weights
-from .clip.model import CLIP, TextConfig, VisionConfig, random_clip
-from .clip.tokenizer import Tokenizer
-from .things.images import list_images
+
+if TYPE_CHECKING:  # CLIP's modules are read when there is something to encode
+    from .clip.model import CLIP, TextConfig, VisionConfig
 
 CONTEXTS = ("image", "text", "image+text")
 TEMPLATE = "a photo of a {}"
@@ -41,6 +40,12 @@ class Encoder:
     ------
     ValueError
         If `name` or `context` is none of those listed, or the template has no place for a name.
+
+    Examples
+    --------
+    >>> encoder = Encoder("clip", context="image+text", weights="ViT-L/14")
+    >>> encoder.captions(["00012_air_conditioner"])
+    ['a photo of a air conditioner']
     """
 
     name: str  # "clip": trained weights; "random": drawn from `seed`; "features": a file
@@ -89,6 +94,10 @@ class Encoder:
         ValueError
             The context came from a file of features; or the weights are others than they were.
         """
+        from .clip import weights
+        from .clip.model import TextConfig, VisionConfig, random_clip
+        from .clip.tokenizer import Tokenizer
+
         if self.name == "features":
             raise ValueError(
                 f"this model was trained on features from a file ({self.source}) and holds no "
@@ -97,7 +106,7 @@ class Encoder:
             )
         if self.name == "random":
             text = TextConfig(**self.text) if self.text else None
-            clip = random_clip(VisionConfig(**self.vision), self.seed, text)
+            clip = random_clip(VisionConfig(**self.vision or {}), self.seed, text)
             clip.tokenizer = Tokenizer()
             return clip
         if self.sha256 and weights.checksum(self.weights) != self.sha256:
@@ -124,7 +133,17 @@ class Encoder:
         ------
         ValueError
             Images or captions are missing, not asked for, or not equally many.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from tinybrain.clip import DEMO_VISION
+        >>> encoder = random_encoder(DEMO_VISION)
+        >>> encoder.encode(encoder.load_clip(), np.zeros((64, 64, 3), np.uint8)).shape
+        torch.Size([1, 1, 256])
         """
+        from .things.images import list_images
+
         for given, wanted, what in (
             (images, self.sees, "images"), (captions, self.reads, "captions, one per image")
         ):
@@ -141,9 +160,9 @@ class Encoder:
                 progress=progress,
             ))  # fmt: skip
         if self.reads:
-            captions = [captions] if isinstance(captions, str) else list(captions)
+            words = [captions] if isinstance(captions, str) else list(captions or ())
             clip = clip.to(device) if device else clip
-            parts.append(encode_captions(clip, captions, unit_length=self.unit_length))
+            parts.append(encode_captions(clip, words, unit_length=self.unit_length))
         if len({len(part) for part in parts}) > 1:
             raise ValueError(f"{len(parts[0])} images but {len(parts[1])} captions; one for each")
         return torch.cat(parts, dim=1)
@@ -185,8 +204,15 @@ def random_encoder(
 
 
 def spoken(concept: str) -> str:
-    """The name of a concept's folder as a person would say it: no numbers, no underscores."""
-    return CONCEPT.fullmatch(concept)[1].replace("_", " ")
+    """The name of a concept's folder as a person would say it: no numbers, no underscores.
+
+    Examples
+    --------
+    >>> spoken("00012_air_conditioner"), spoken("01234_bat1")
+    ('air conditioner', 'bat')
+    """
+    match = CONCEPT.fullmatch(concept)
+    return (match[1] if match else concept).replace("_", " ")
 
 
 def encode_captions(
@@ -225,6 +251,15 @@ def read_captions(path: str | Path, images: Sequence[Path]) -> list[str]:
     ------
     FileNotFoundError, ValueError
         No such file; other columns; an image without a caption or with two.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     table = Path(folder, "captions.csv")
+    ...     _ = table.write_text("image,caption\\ncat.jpg,a cat on a mat\\n")
+    ...     read_captions(table, [Path("animals/cat.jpg")])
+    ['a cat on a mat']
     """
     path = Path(path)
     if not path.is_file():
@@ -243,9 +278,9 @@ def read_captions(path: str | Path, images: Sequence[Path]) -> list[str]:
         if not caption or table.setdefault(name, caption) != caption:
             raise ValueError(f"{path}: image {name!r} has {'two' if caption else 'no'} captions")
     keys = [(f"{image.parent.name}/{image.name}", image.name) for image in images]
-    found = [table.get(long) or table.get(short) for long, short in keys]
-    lacking = [long for (long, _), caption in zip(keys, found) if caption is None]
+    told = [table.get(long) or table.get(short) or "" for long, short in keys]
+    lacking = [long for (long, _), caption in zip(keys, told) if not caption]
     if lacking:
         more = f" and {len(lacking) - 5} more" if len(lacking) > 5 else ""
         raise ValueError(f"{path} has no caption for {', '.join(lacking[:5])}{more}")
-    return found
+    return told

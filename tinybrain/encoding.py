@@ -18,12 +18,15 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from .baselines import Ridge, fit_ridge
+
+if TYPE_CHECKING:
+    from .subjects import Subjects
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,15 @@ def fit_encoding(
     Raises
     ------
     ValueError : as `fit_ridge`.
+
+    Examples
+    --------
+    >>> draw = torch.Generator().manual_seed(0)
+    >>> x = torch.randn(200, 2, generator=draw)
+    >>> signals = (x[:, 0] * x[:, 1])[:, None, None]  # no straight line goes through products
+    >>> model, left_out = fit_encoding(x, signals, components=2)
+    >>> model.name, bool((left_out - signals).abs().max() < 0.01)
+    ('ridge with products', True)
     """
     ridge, left_out = fit_ridge(features, signals, groups=groups)
     if components:
@@ -132,4 +144,59 @@ def fit_encoding(
 
 def _error(predicted: Tensor, signals: Tensor) -> float:
     """Summed squared error, row by row: a float64 copy of a whole recording would be large."""
-    return sum((a - b).square().sum(dtype=torch.float64).item() for a, b in zip(predicted, signals))
+    rows = zip(predicted, signals)
+    return sum(float((a - b).square().sum(dtype=torch.float64)) for a, b in rows)
+
+
+# -------------------------------------------------------------------------------------------------
+# Of several subjects (`subjects.py`)
+
+
+@dataclass(frozen=True)
+class SubjectEncoding:
+    """An encoding model for each subject; anybody else is the average of them."""
+
+    models: tuple[EncodingModel, ...]
+
+    @property
+    def name(self) -> str:
+        """As a table calls it; products are kept for each subject whose error they lower."""
+        return max((model.name for model in self.models), key=len)
+
+    def predict(self, features: Tensor, weights: Tensor) -> Tensor:
+        """Signals (n, h, w) of features (n, d): sum_i w_i prediction_i, for weights (n, s)."""
+        shape = self.models[0].ridge.erp.shape
+        total = torch.zeros(len(features), *shape)
+        for model, weight in zip(self.models, weights.cpu().T):
+            rows = weight.nonzero()[:, 0]
+            if len(rows):
+                total[rows] += weight[rows, None, None] * model.predict(features[rows])
+        return total
+
+    def state(self) -> dict[str, Any]:
+        """Everything, as plain dictionaries of tensors for a checkpoint."""
+        return {"subjects": [model.state() for model in self.models]}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> SubjectEncoding:
+        """The encoding whose `state()` this was."""
+        return cls(tuple(EncodingModel.from_state(one) for one in state["subjects"]))
+
+
+def fit_subjects(
+    features: Tensor, recording: Subjects, *, components: int = 0
+) -> tuple[SubjectEncoding, Tensor]:
+    """`fit_encoding` for each subject of a recording, and left-out predictions (n, h, w).
+
+    Features (n, d). What is left out is all of a concept, and with it all that others saw of it:
+    a subject's prediction knows nothing of the others.
+    """
+    signals = torch.from_numpy(recording.signals)                              # (n, h, w)
+    left_out, models = torch.empty(signals.shape), []
+    for name in recording.subjects:
+        at = recording.rows(name)
+        model, left_out[at] = fit_encoding(
+            features[at], signals[at], recording.concepts[at], components=components
+        )
+        models.append(model)
+    return SubjectEncoding(tuple(models)), left_out

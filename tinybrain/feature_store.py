@@ -16,11 +16,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
-from torch.hub import tqdm
+from numpy.typing import NDArray
+from torch.hub import tqdm  # type: ignore[attr-defined]  # a plainer bar where tqdm is missing
 
 from . import store_files
 from .clip.image import RULES
@@ -43,11 +44,11 @@ class FeatureStore:
         What features.json says: `weights`, `tower`, `preprocessing`, `tokens`, `unit_length`,
         `precision`, `images`.
     encoded : int
-        How many of the rows the call of `build` had to encode.
+        How many of the rows the call of `build` had to encode; for an example see there.
     """
 
     folder: Path
-    features: np.ndarray
+    features: NDArray[np.float32]
     about: dict[str, Any]
     encoded: int = 0
 
@@ -78,7 +79,7 @@ class FeatureStore:
     @property
     def weights(self) -> dict[str, Any]:
         """What the tower's weights were."""
-        return self.about["weights"]
+        return cast(dict[str, Any], self.about["weights"])
 
     @cached_property
     def _row_of(self) -> dict[str, int]:
@@ -97,7 +98,7 @@ class FeatureStore:
         raise ValueError(f"{self.folder} has no features of {name}; one of its images is "
                          f"{self.names[0]}")  # fmt: skip
 
-    def rows(self, names: Sequence[str | Path]) -> np.ndarray:
+    def rows(self, names: Sequence[str | Path]) -> NDArray[np.int64]:
         """The rows of images, (k,) int64: `features[rows(recording.images)]`."""
         return np.array([self.row(name) for name in names], dtype=np.int64)
 
@@ -148,6 +149,19 @@ def build(
         kept, cannot be read; a folder that holds another kind of thing.
     BlockingIOError
         Another process is building this store.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from PIL import Image
+    >>> from tinybrain.clip import DEMO_VISION, random_clip
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Image.new("RGB", (64, 64)).save(f"{folder}/black.png")
+    ...     how = {"clip": random_clip(DEMO_VISION), "weights": {"random": 0}}
+    ...     store = build(f"{folder}/features", f"{folder}/black.png", **how)
+    ...     again = build(f"{folder}/features", f"{folder}/black.png", **how)
+    >>> store.names, store.features.shape, (store.encoded, again.encoded)
+    (('black.png',), (1, 1, 256), (1, 0))
     """
     folder = Path(folder)
     if batch_size < 1 or precision not in PRECISIONS:
@@ -169,7 +183,7 @@ def build(
         "images": stamps,
     }
     about = store_files.describe(folder)
-    if store_files.fits(about, wanted) and about["weights"] == wanted["weights"]:
+    if about and store_files.fits(about, wanted) and about["weights"] == wanted["weights"]:
         return FeatureStore.open(folder)
     load = cache((lambda: clip) if isinstance(clip, CLIP) else clip)
     with store_files.locked(folder):
@@ -184,7 +198,7 @@ def _complete(
     """From whatever state the folder is in to the wanted one; how many images were encoded."""
     store_files.settle(folder)
     about = store_files.read_about(folder)
-    if store_files.fits(about, wanted):  # made by another process, or the weights were but touched
+    if about and store_files.fits(about, wanted):  # made by another process, or weights touched
         store_files.write_about(folder, {**about, "weights": wanted["weights"]})
         return 0
     unfinished = folder / store_files.UNFINISHED
@@ -218,7 +232,7 @@ def _encode(
     device: str | torch.device | None, progress: bool,
 ) -> int:  # fmt: skip
     """Encode the rows of an unfinished store that are not done; how many these were."""
-    about = store_files.read_about(part)
+    about = cast(store_files.About, store_files.read_about(part))  # `start` has written it
     done = (part / store_files.DONE).read_bytes()
     left = [row for row, is_done in enumerate(done) if not is_done]
     if not left:
@@ -253,7 +267,9 @@ def _encode(
 # What is asked for
 
 
-def _look_at(images, root) -> tuple[list[str], dict[str, list[int]]]:
+def _look_at(
+    images: str | Path | Sequence[str | Path], root: str | Path | None
+) -> tuple[list[str], dict[str, list[int]]]:
     """The images' paths, and by name [bytes, mtime_ns]."""
     if isinstance(images, (str, Path)):
         root = root or (images if Path(images).is_dir() else None)
@@ -279,12 +295,13 @@ def _look_at(images, root) -> tuple[list[str], dict[str, list[int]]]:
 
 def _identity(weights: str | Path | dict[str, Any], folder: Path) -> dict[str, Any]:
     if isinstance(weights, dict):
-        return json.loads(json.dumps(weights))  # as it will come back from the file
+        told = json.dumps(weights)  # compared as it will come back from the file
+        return cast(dict[str, Any], json.loads(told))
     seen = os.stat(weights)
     stamp = dict(zip(store_files.STAMP, (Path(weights).name, seen.st_size, seen.st_mtime_ns)))
     for place in (folder, folder / store_files.UNFINISHED):
         about = store_files.read_about(place)
-        known = about["weights"] if about else {}
+        known: dict[str, Any] = about["weights"] if about else {}
         if "sha256" in known and stamp.items() <= known.items():
             return known
     return {**stamp, "sha256": file_sha256(weights)}

@@ -1,9 +1,9 @@
 """What the U-Net is told about the images: their context, (n, l, d) float32.
 
 Either CLIP encodes the images (`encode`), or the features come from a file (`find_features`,
-`read_features`) in the form of NICE (Song et al. 2024): `clip_feature_maps_training.npy` and
-`clip_feature_maps_test.npy`, ViT-L/14's projected class token at unit length, (n, 1, 768), one row
-per row of the EEG. Files of (n, d) and (n, l, d) are read as well.
+`read_features`), first of all in the form of NICE (Song et al. 2024): `clip_feature_maps_test.npy`,
+ViT-L/14's projected class token at unit length, (n, 1, 768), one row per row of the EEG. Those of
+others (`feature_files.py`) are read as well.
 
 Letters: n images, b batch, s pixels on a side, l tokens, d width.
 """
@@ -17,24 +17,28 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.hub import tqdm
+from torch.hub import tqdm  # type: ignore[attr-defined]  # a plainer bar where tqdm is missing
 from torch.nn import functional as F
 
-from .clip.image import normalize, square
-from .clip.model import CLIP, VisionConfig
+if TYPE_CHECKING:  # CLIP's modules are read when there is an image to encode
+    from .clip.model import CLIP, VisionConfig
 
 DECODERS = min(16, os.cpu_count() or 1)  # threads; PIL lets go of the interpreter while it works
 NAMES = {
-    "train": re.compile(r"clip_feature_maps_train(ing)?\.npy|.+_feats_train\.npy", re.IGNORECASE),
-    "test": re.compile(r"clip_feature_maps_test\.npy|.+_feats_test\.npy", re.IGNORECASE),
+    split: re.compile(
+        rf"(clip_feature_maps_{word}|.+_feats_{split}|image_{split})\.npy|.+_{split}(_full)?\.pt|"
+        rf".+_features_{split}(_full)?\.safetensors", re.IGNORECASE
+    )
+    for split, word in (("train", "train(ing)?"), ("test", "test"))
 }
 PRECISIONS = ("float32", "bf16")
+PATCHES = 16 * 16  # of ViT-L/14 and ViT-H/14
 SLICE = 32 << 20  # bytes of the largest activation of one forward on a CPU, see `_forward`
-KINDS = {b"PK": "a zip archive (torch or npz)", b"\x80": "a pickle", b"\x89HDF": "HDF5"}
 
 
 # -------------------------------------------------------------------------------------------------
@@ -43,7 +47,7 @@ KINDS = {b"PK": "a zip archive (torch or npz)", b"\x80": "a pickle", b"\x89HDF":
 
 def encode(
     clip: CLIP,
-    images: Sequence,
+    images: Sequence[Any],
     *,
     tokens: bool = False,
     unit_length: bool = False,
@@ -81,6 +85,15 @@ def encode(
     ------
     FileNotFoundError, ValueError, TypeError
         As `clip.preprocess`, with the image's place in the list.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinybrain.clip import DEMO_VISION, random_clip
+    >>> images = [np.zeros((48, 64, 3), np.uint8), np.full((64, 64, 3), 255, np.uint8)]
+    >>> z = encode(random_clip(DEMO_VISION), images, unit_length=True)
+    >>> z.shape, round(float(z[0].norm()), 3)
+    (torch.Size([2, 1, 256]), 1.0)
     """
     if isinstance(images, (str, bytes)) or not isinstance(images, Sequence):
         raise TypeError(f"encode takes a list of images, not {type(images).__name__}")
@@ -98,12 +111,8 @@ def encode(
 
 
 def encode_batches(
-    clip: CLIP,
-    images: Sequence,
-    tokens: bool = False,
-    unit_length: bool = False,
-    batch_size: int = 64,
-    precision: str = "float32",
+    clip: CLIP, images: Sequence[Any], tokens: bool = False, unit_length: bool = False,
+    batch_size: int = 64, precision: str = "float32",
 ) -> Iterator[Tensor]:
     """What `encode` puts together, batch by batch: (b, l, d) float32 on the CPU."""
     if precision not in PRECISIONS:
@@ -120,10 +129,13 @@ def _forward(clip: CLIP, batch: Tensor, tokens: bool, precision: str) -> Tensor:
     On a CPU a few images at a time: beyond some 32 MB the C library fetches each activation from
     fresh pages, and a tenth of the time goes by clearing them.
     """
+    from .clip.image import normalize
+
     weight = clip.visual.conv1.weight
     at_once = _images_per_forward(clip.visual.config) if weight.device.type == "cpu" else len(batch)
     answers = []
-    for part in batch.split(at_once):
+    for start in range(0, len(batch), at_once):
+        part = batch[start : start + at_once]
         pixels = normalize(part.to(weight.device)).to(weight.dtype)  # (b, 3, s, s)
         with torch.autocast(weight.device.type, torch.bfloat16, enabled=precision == "bf16"):
             answers.append(clip.encode_image(pixels, tokens))
@@ -136,10 +148,10 @@ def _images_per_forward(vision: VisionConfig) -> int:
     return max(1, SLICE // largest)
 
 
-def _squares(images: Sequence, size: int, batch_size: int) -> Iterator[Tensor]:
+def _squares(images: Sequence[Any], size: int, batch_size: int) -> Iterator[Tensor]:
     """Batches (b, 3, s, s) uint8 in the order of the images, two of them being decoded ahead."""
     pool = ThreadPoolExecutor(DECODERS)
-    ahead: deque[list[Future]] = deque()
+    ahead: deque[list[Future[Tensor]]] = deque()
     try:
         for start in range(0, len(images), batch_size):
             places = range(start, min(start + batch_size, len(images)))
@@ -152,7 +164,9 @@ def _squares(images: Sequence, size: int, batch_size: int) -> Iterator[Tensor]:
         pool.shutdown(cancel_futures=True)
 
 
-def _square(images: Sequence, place: int, size: int) -> Tensor:
+def _square(images: Sequence[Any], place: int, size: int) -> Tensor:
+    from .clip.image import square
+
     try:
         return square(images[place], size)
     except (FileNotFoundError, ValueError, TypeError) as error:
@@ -169,9 +183,18 @@ def find_features(folder_or_file: str | Path, split: str) -> Path:
     Raises
     ------
     FileNotFoundError
-        Nothing there, or nothing by NICE's names; the error lists what there is.
+        Nothing there, or nothing by the names that NICE and others give; the error lists what
+        there is.
     ValueError
         Two files that could be meant.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Path(folder, "clip_feature_maps_test.npy").touch()
+    ...     find_features(folder, "test").name
+    'clip_feature_maps_test.npy'
     """
     path = Path(folder_or_file)
     if path.is_file():
@@ -194,19 +217,25 @@ def find_features(folder_or_file: str | Path, split: str) -> Path:
 
 def count_rows(path: str | Path) -> int:
     """How many images a .npy file has features of; errors as `read_features`."""
-    return len(_open(Path(path)))
+    from .feature_files import open_array
+
+    return len(open_array(path))
 
 
-def read_features(path: str | Path, rows: int) -> Tensor:
-    """Read the features of `rows` images from a .npy file.
+def read_features(path: str | Path, rows: int, images: Sequence[Path] | None = None) -> Tensor:
+    """Read the features of `rows` images from a file.
 
     Parameters
     ----------
     path : str or Path
-        A plain array of floats, (n, d) or (n, l, d); NICE's are (n, 1, 768).
+        Floats, (n, d) or (n, l, d), in a .npy of NICE or NeuroBridge, in a file of torch.save as
+        ATM's, ZEISS' and UBP's, or in safetensors: see `feature_files`.
     rows : int
-        How many images the recording has. Row i must be the image of the recording's row i: the
-        file does not say so, and only the number can be checked.
+        How many images the recording has. Where the file does not say whose its rows are, row i
+        must be the image of the recording's row i, and only the number can be checked.
+    images : sequence of (n,) paths, optional
+        Those of the recording. A file that names its images is matched to them; of one whose rows
+        are sorted by name, it is checked that they are, too.
 
     Returns
     -------
@@ -218,15 +247,26 @@ def read_features(path: str | Path, rows: int) -> Tensor:
     FileNotFoundError
         No such file.
     ValueError
-        Not a plain .npy array of floats, another rank, another number of rows, rows that are zero
-        or not finite.
+        Not a file of floats, another rank, another number of rows, rows that are zero or not
+        finite; images that the file does not have, or that are in another order.
 
     Warns
     -----
     UserWarning
-        The vectors are neither of unit length nor of like length.
+        The vectors are neither of unit length nor of like length, or the class token is missing.
+
+    Examples
+    --------
+    >>> import numpy as np, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "clip_feature_maps_test.npy"
+    ...     np.save(path, np.eye(3, 8, dtype=np.float32))
+    ...     read_features(path, rows=3).shape
+    torch.Size([3, 1, 8])
     """
-    array = _open(Path(path))
+    from .feature_files import open_features
+
+    array = open_features(path).in_rows(rows, images)
     if array.ndim not in (2, 3) or 0 in array.shape or array.dtype.kind != "f":
         raise ValueError(
             f"{path} holds {array.dtype} of shape {array.shape}; features are floats of shape "
@@ -237,6 +277,12 @@ def read_features(path: str | Path, rows: int) -> Tensor:
     features = torch.from_numpy(np.array(array, dtype=np.float32, order="C"))
     features = features if features.ndim == 3 else features[:, None]  # (n, l, d)
     _check_norms(features, path)
+    if features.shape[1] == PATCHES:
+        warnings.warn(
+            f"{path}: {PATCHES} tokens are the patches of an image without its class token; what "
+            "needs one vector of an image (ridge) takes the first patch",
+            stacklevel=2,
+        )
     return features
 
 
@@ -245,23 +291,13 @@ def pooled(context: Tensor) -> Tensor:
 
     That is CLIP's class token, the only one that was trained to stand for the image; the patches
     never met the loss. Where l is 1 it is all there is. Linear encoding (ridge) uses it.
+
+    Examples
+    --------
+    >>> pooled(torch.zeros(5, 257, 768)).shape
+    torch.Size([5, 768])
     """
     return context[:, 0]
-
-
-def _open(path: Path) -> np.ndarray:
-    """Map a plain .npy array; object arrays are pickles, and reading a pickle can run its code."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is not a file; a .npy of features was wanted")
-    with open(path, "rb") as file:
-        start = file.read(6)
-    if start != b"\x93NUMPY":
-        kinds = [kind for mark, kind in KINDS.items() if start.startswith(mark)] or ["no array"]
-        raise ValueError(f"{path} is {kinds[0]}; a plain array written by np.save was wanted")
-    try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except Exception as error:  # numpy's parser of headers raises many kinds
-        raise ValueError(f"{path} is damaged, or no plain array: {error}") from error
 
 
 def _wrong_rows(path: str | Path, shape: tuple[int, ...], rows: int) -> str:
@@ -270,7 +306,7 @@ def _wrong_rows(path: str | Path, shape: tuple[int, ...], rows: int) -> str:
         "row of features per image, in the order of the recording's rows"
     )
     if len(shape) == 3 and shape[0] * shape[1] == rows:
-        message += f". Is it (concepts, images, width)? Then save it as shape ({rows}, {shape[2]})"
+        message += ". Is it (concepts, images, width)? Then pass `images`, to check their order"
     return message
 
 

@@ -48,6 +48,7 @@ TOP = {
     "norm_out": "conv_norm_out",
     "conv_out": "conv_out",
 }
+PLACE = re.compile(r"((?:down|up)\.\d+|middle)\.(residual|transformer|resample)\.?(\d*)\.?(.*)")
 
 
 def unet_from_diffusers(state_dict: dict[str, Tensor], config: UNetConfig) -> UNet2D:
@@ -65,6 +66,13 @@ def unet_from_diffusers(state_dict: dict[str, Tensor], config: UNetConfig) -> UN
     ------
     ValueError
         If weights are missing, left over or of another shape; all of them are listed.
+
+    Examples
+    --------
+    >>> config = UNetConfig((32, 32), (False, True), layers_per_block=1, heads=4, context_dim=8)
+    >>> state_dict = unet_to_diffusers(UNet2D(config))  # in place of diffusers' `state_dict()`
+    >>> unet_from_diffusers(state_dict, config).config == config
+    True
     """
     _needs_cross_attention(config)
     unet = UNet2D(config)
@@ -93,9 +101,26 @@ def unet_from_diffusers(state_dict: dict[str, Tensor], config: UNetConfig) -> UN
 
 
 def unet_to_diffusers(unet: UNet2D) -> dict[str, Tensor]:
-    """The state dict that diffusers' `UNet2DConditionModel` of this architecture loads strictly."""
+    """The state dict that diffusers' `UNet2DConditionModel` of this architecture loads strictly.
+
+    Returns
+    -------
+    dict of Tensor, copies of the weights under diffusers' names
+
+    Raises
+    ------
+    ValueError
+        The network is conditioned in a way that diffusers does not have.
+
+    Examples
+    --------
+    >>> config = UNetConfig((32, 32), (False, True), layers_per_block=1, heads=4, context_dim=8)
+    >>> state_dict = unet_to_diffusers(UNet2D(config))
+    >>> state_dict["conv_in.weight"].shape
+    torch.Size([32, 1, 3, 3])
+    """
     _needs_cross_attention(unet.config)
-    state = {}
+    state: dict[str, Tensor] = {}
     for name, weight in unet.state_dict().items():
         if re.search(r"\.proj_(in|out)\.weight$", name):
             weight = rearrange(weight, "o i -> o i 1 1")
@@ -105,13 +130,20 @@ def unet_to_diffusers(unet: UNet2D) -> dict[str, Tensor]:
 
 
 def diffusers_names(name: str) -> list[str]:
-    """The diffusers names that one of our parameters comes from; three for `qkv`, else one."""
+    """The diffusers names that one of our parameters comes from; three for `qkv`, else one.
+
+    Examples
+    --------
+    >>> diffusers_names("down.0.residual.1.conv_1.weight")
+    ['down_blocks.0.resnets.1.conv1.weight']
+    """
     module, _, leaf = name.rpartition(".")
     if module in TOP:
         return [f"{TOP[module]}.{leaf}"]
-    place, kind, j, inner = re.fullmatch(
-        r"((?:down|up)\.\d+|middle)\.(residual|transformer|resample)\.?(\d*)\.?(.*)", module
-    ).groups()
+    found = PLACE.fullmatch(module)
+    if not found:
+        raise ValueError(f"interop: a UNet2D has no parameter called {name!r}")
+    place, kind, j, inner = found.groups()
     level, _, i = place.partition(".")
     block = f"{level}_blocks.{i}" if i else "mid_block"
     if kind == "resample":

@@ -13,11 +13,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+Item = TypeVar("Item")
 PATIENCE = timedelta(hours=2)  # of a rank that waits, as the others do while the first evaluates
 
 
@@ -56,6 +58,11 @@ def pick_device(here: Ranks = Ranks(), name: str | None = None) -> torch.device:
     """The device of a name; without one the GPU of this rank if its machine has one, else the CPU.
 
     Raises ValueError if torch has no such device here.
+
+    Examples
+    --------
+    >>> pick_device(name="cpu")
+    device(type='cpu')
     """
     if not name:
         has_gpu = torch.cuda.is_available()
@@ -87,8 +94,14 @@ def process_group(device: torch.device) -> Iterator[Ranks]:
         dist.destroy_process_group()
 
 
-def share(items: Sequence, here: Ranks) -> Sequence:
-    """The items of this rank: contiguous, as many as the others' or one more."""
+def share(items: Sequence[Item], here: Ranks) -> Sequence[Item]:
+    """The items of this rank: contiguous, as many as the others' or one more.
+
+    Examples
+    --------
+    >>> [share("abcde", Ranks(rank, size=2)) for rank in (0, 1)]
+    ['ab', 'cde']
+    """
     ends = [len(items) * rank // here.size for rank in (here.rank, here.rank + 1)]
     return items[ends[0] : ends[1]]
 

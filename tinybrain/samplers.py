@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Generator, Tensor
@@ -35,6 +35,15 @@ class Step(NamedTuple):
     t: int
     y_t: Tensor                                                                # (b, h, w)
     y0: Tensor                                                                 # (b, h, w)
+
+
+class Sampler(Protocol):
+    """A way down: one of those below, or your own, made of `jumps` and an `observer`."""
+
+    def __call__(
+        self, ddpm: DDPM, denoiser: Denoiser, context: Tensor, shape: tuple[int, int], /, *,
+        steps: int, guidance: float = 1.0, generator: Generators = None,
+    ) -> Iterator[Step]: ...
 
 
 def ancestral(
@@ -60,8 +69,8 @@ def ancestral(
     -1: standard deviation 0.0
     """
     y = pure_noise(context, shape, generator)                                  # (b, h, w)
-    look = _observer(ddpm, denoiser, context, guidance)
-    for t, s in _jumps(ddpm, ddpm.steps if steps is None else steps):
+    look = observer(ddpm, denoiser, context, guidance)
+    for t, s in jumps(ddpm, ddpm.steps if steps is None else steps):
         y0 = look(y, t)
         yield Step(t, y, y0)
         y = ddpm.posterior_mean(y0, y, t, s)
@@ -91,8 +100,8 @@ def ddim(
     if not 0 <= eta <= 1:
         raise ValueError(f"ddim: eta is {eta}; wanted 0 (deterministic) to 1 (ancestral)")
     y = pure_noise(context, shape, generator)                                  # (b, h, w)
-    look = _observer(ddpm, denoiser, context, guidance)
-    for t, s in _jumps(ddpm, steps):
+    look = observer(ddpm, denoiser, context, guidance)
+    for t, s in jumps(ddpm, steps):
         y0 = look(y, t)
         yield Step(t, y, y0)
         (cos_t, sin_t), (cos_s, sin_s) = _turn(ddpm, t), _turn(ddpm, s)
@@ -127,9 +136,9 @@ def dpm_solver(
     if order not in (1, 2):
         raise ValueError(f"dpm_solver: order is {order!r}; wanted 1 or 2")
     y = pure_noise(context, shape, generator)                                  # (b, h, w)
-    look = _observer(ddpm, denoiser, context, guidance)
+    look = observer(ddpm, denoiser, context, guidance)
     before = None  # the last jump in lambda, and y0 at its start
-    for t, s in _jumps(ddpm, steps):
+    for t, s in jumps(ddpm, steps):
         y0 = look(y, t)
         yield Step(t, y, y0)
         jump, data = _log_snr(ddpm, s) - _log_snr(ddpm, t), y0
@@ -144,7 +153,7 @@ def dpm_solver(
 
 def sample(
     ddpm: DDPM, denoiser: Denoiser, context: Tensor, shape: tuple[int, int], *,
-    sampler: str = "ancestral", steps: int | None = None, guidance: float = 1.0,
+    sampler: str | Sampler = "ancestral", steps: int | None = None, guidance: float = 1.0,
     generator: Generators = None, progress: bool = False,
 ) -> Tensor:
     """One signal for each context (b, l, d), by a sampler run to its end: (b, h, w).
@@ -155,10 +164,10 @@ def sample(
     denoiser : (y_t (b, 1, h, w), t (b,), context (b, l, d)) -> (b, 1, h, w)
     context : Tensor (b, l, d)
     shape : (h, w)
-    sampler : "ancestral", "ddim" or "dpm_solver"
+    sampler : "ancestral", "ddim", "dpm_solver", or a `Sampler` of your own
     steps : int, 1 to T
         Looks at y_t, evenly spaced from T-1 down (Lin et al. 2023). By default T, 50 and 20, or T
-        if that is less.
+        if that is less, or if the sampler is your own.
     guidance : float
         Classifier-free guidance (Ho & Salimans 2022): null + guidance (answer - null), null being
         the answer to a context of zeros. At 1 it is not asked.
@@ -181,19 +190,40 @@ def sample(
     >>> sample(ddpm, silent, torch.zeros(4, 1, 768), (63, 250), sampler="dpm_solver").shape
     torch.Size([4, 63, 250])
     """
-    runs: dict[str, Callable[..., Iterator[Step]]]
-    runs = {"ancestral": ancestral, "ddim": ddim, "dpm_solver": dpm_solver}
-    if sampler not in runs:
-        raise ValueError(f"sample: sampler is {sampler!r}; wanted one of {', '.join(runs)}")
-    if steps is None:
-        steps = min(ddpm.steps, {"ddim": 50, "dpm_solver": 20}.get(sampler, ddpm.steps))
-    walk = runs[sampler](
+    steps = usual_steps(sampler, ddpm.steps) if steps is None else steps
+    walk = find(sampler)(
         ddpm, denoiser, context, shape, steps=steps, guidance=guidance, generator=generator
     )
     with tqdm(total=steps, disable=not progress) as bar:
         for step in walk:
             bar.update(step.t >= 0)
     return step.y0
+
+
+SAMPLERS: dict[str, Sampler] = {"ancestral": ancestral, "ddim": ddim, "dpm_solver": dpm_solver}
+FEWER = {"ddim": 50, "dpm_solver": 20}  # steps that do; others take all
+
+
+def find(sampler: str | Sampler) -> Sampler:
+    """The sampler of a name; one of your own is left as it is. ValueError for another name."""
+    if not isinstance(sampler, str):
+        return sampler
+    if sampler not in SAMPLERS:
+        known = ", ".join(SAMPLERS)
+        raise ValueError(f"sample: sampler is {sampler!r}; wanted one of {known}, or your own")
+    return SAMPLERS[sampler]
+
+
+def usual_steps(sampler: str | Sampler, timesteps: int) -> int:
+    """How many looks a sampler takes unless it is told: of T, 50 or 20 where these do.
+
+    Examples
+    --------
+    >>> usual_steps("dpm_solver", 1000), usual_steps("ancestral", 1000)
+    (20, 1000)
+    """
+    fewer = FEWER.get(sampler, timesteps) if isinstance(sampler, str) else timesteps
+    return min(timesteps, fewer)
 
 
 def conditional_mean(
@@ -228,7 +258,7 @@ def conditional_mean(
         )
     if draws < 1:
         raise ValueError(f"conditional_mean: draws is {draws}; wanted at least 1")
-    look = _observer(ddpm, denoiser, context, guidance=1.0)
+    look = observer(ddpm, denoiser, context, guidance=1.0)
     generator = Generator().manual_seed(0)
     total = torch.zeros(())
     for _ in range(draws):
@@ -241,8 +271,17 @@ def conditional_mean(
 # What they share
 
 
-def _jumps(ddpm: DDPM, steps: int) -> list[tuple[int, int]]:
-    """Pairs (t, s) from T-1 down to (t, -1), evenly spaced: 'trailing' in Lin et al. 2023."""
+def jumps(ddpm: DDPM, steps: int) -> list[tuple[int, int]]:
+    """Pairs (t, s) from T-1 down to (t, -1), evenly spaced: 'trailing' in Lin et al. 2023.
+
+    `ValueError` unless `steps` is 1 to T.
+
+    Examples
+    --------
+    >>> from tinybrain.ddpm import DDPM, linear_schedule
+    >>> jumps(DDPM(linear_schedule(1000)), 4)
+    [(999, 749), (749, 499), (499, 249), (249, -1)]
+    """
     if not 1 <= steps <= ddpm.steps:
         raise ValueError(f"sampler: steps is {steps}; wanted 1 to {ddpm.steps}, the schedule's")
     return list(pairwise(round(ddpm.steps * i / steps) - 1 for i in range(steps, -1, -1)))
@@ -261,12 +300,13 @@ def _log_snr(ddpm: DDPM, t: int) -> float:
     return math.log(bar / (1 - bar)) / 2
 
 
-def _observer(
+def observer(
     ddpm: DDPM, denoiser: Denoiser, context: Tensor, guidance: float
 ) -> Callable[[Tensor, int], Tensor]:
     """look(y_t, t) -> y0: the clean signal the network sees in y_t, both (b, h, w).
 
-    Only the network runs under `no_grad`: a generator that held it would impose it on its caller.
+    `guidance` is that of `sample`. The context (b, l, d) is encoded once, for all looks. Only the
+    network runs under `no_grad`: a generator that held it would impose it on its caller.
     """
     guided = guidance != 1
     with torch.no_grad():

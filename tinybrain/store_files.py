@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .files import try_lock, write_text
 
@@ -36,6 +37,7 @@ UNFINISHED, KEPT, LOCK = "unfinished", "kept", "lock"
 SETTINGS = ("weights", "tower", "preprocessing", "tokens", "unit_length", "precision")
 STAMP = ("file", "bytes", "mtime_ns")  # of weights in a file: their content is told by the sha256
 
+Vectors = NDArray[np.float32]
 About = dict[str, Any]  # the content of features.json: FORMAT, VERSION, SETTINGS and images
 
 
@@ -132,11 +134,11 @@ def shape(about: About) -> tuple[int, int, int]:
     return len(about["images"]), tokens, tower["embed_dim"]
 
 
-def map_array(folder: Path, about: About) -> np.ndarray:
+def map_array(folder: Path, about: About) -> Vectors:
     """The array (n, l, d) of a folder, a read-only memory map."""
     path = folder / ARRAY
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        array: Vectors = np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as error:  # numpy's parser of headers raises many kinds
         raise ValueError(
             f"{path} is missing or damaged ({error}); remove its folder and build it again"
@@ -150,12 +152,12 @@ def map_array(folder: Path, about: About) -> np.ndarray:
 
 
 @contextmanager
-def opened(part: Path) -> Iterator[Callable[[list[int], np.ndarray], None]]:
+def opened(part: Path) -> Iterator[Callable[[list[int], Vectors], None]]:
     """A function that puts rows of vectors (b, l, d) into an unfinished store."""
     with open(part / ARRAY, "r+b") as array, open(part / DONE, "r+b") as done:
         end, n = array.seek(0, os.SEEK_END), done.seek(0, os.SEEK_END)
 
-        def put(rows: list[int], z: np.ndarray) -> None:
+        def put(rows: list[int], z: Vectors) -> None:
             for row, vectors in zip(rows, z):
                 array.seek(end + (row - n) * vectors.nbytes)  # rows end where the file does
                 array.write(vectors.tobytes())
@@ -194,9 +196,10 @@ def set_aside(folder: Path) -> None:
         part.rename(kept)
 
 
-def reusable(folder: Path, wanted: About) -> tuple[dict[str, np.ndarray], About | None]:
+def reusable(folder: Path, wanted: About) -> tuple[dict[str, Vectors], About | None]:
     """Rows (l, d), by name, of the images that are as they were, and the description of them."""
-    rows, found = {}, None
+    rows: dict[str, Vectors] = {}
+    found = None
     for source in (folder, folder / KEPT):
         about = read_about(source)
         if about is None or changes(about, wanted):
@@ -209,7 +212,7 @@ def reusable(folder: Path, wanted: About) -> tuple[dict[str, np.ndarray], About 
     return rows, found
 
 
-def start(folder: Path, wanted: About, rows: dict[str, np.ndarray]) -> None:
+def start(folder: Path, wanted: About, rows: dict[str, Vectors]) -> None:
     """Make `unfinished`, with the rows that there are already."""
     part = folder / UNFINISHED
     part.mkdir()

@@ -16,16 +16,19 @@ Letters: n rows, s subjects, r repetitions, h sensors, w time points, l tokens, 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from .encoding import EncodingModel, fit_encoding
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .recorded import Recorded
 
 # -------------------------------------------------------------------------------------------------
 # One recording made of several
@@ -92,7 +95,7 @@ class Subjects:
         )
 
 
-def together(recordings: Sequence, names: Sequence[str]) -> Subjects:
+def together(recordings: Sequence[Recorded], names: Sequence[str]) -> Subjects:
     """One recording of several subjects.
 
     Parameters
@@ -112,6 +115,15 @@ def together(recordings: Sequence, names: Sequence[str]) -> Subjects:
     ValueError
         No recordings, names that are not different ones for each; or a recording differs from the
         first in images, sensors, times, unit, kind, repetitions or axes.
+
+    Examples
+    --------
+    >>> from tinybrain.recorded import OwnRecording
+    >>> one, two = (OwnRecording(np.full((2, 1, 3), v, np.float32), ["a.jpg", "b.jpg"], ["Oz"],
+    ...                          times=[0, 0.1, 0.2]) for v in (1, 2))
+    >>> both = together([one, two], ["sub-01", "sub-02"])
+    >>> both.signals.shape, both.of("sub-02").signals[0, 0].tolist()
+    ((4, 1, 3), [2.0, 2.0, 2.0])
     """
     names, first = tuple(names), next(iter(recordings), None)
     if first is None or len(names) != len(recordings) or len(set(names)) < len(names):
@@ -135,7 +147,7 @@ def together(recordings: Sequence, names: Sequence[str]) -> Subjects:
     )  # fmt: skip
 
 
-def _difference(first, other) -> str:
+def _difference(first: Recorded, other: Recorded) -> str:
     """The first thing in which two recordings differ, in words; nothing if there is none."""
     for field in ("kind", "unit", "repeats"):
         if getattr(first, field) != getattr(other, field):
@@ -146,7 +158,9 @@ def _difference(first, other) -> str:
     if not np.allclose(first.times, other.times, rtol=0, atol=1e-6):
         i = int(np.abs(np.subtract(first.times, other.times)).argmax())
         return f"time {i} is {other.times[i]:g} s there, {first.times[i]:g} s here"
-    for field, show in (("sensors", str), ("concepts", str), ("images", _short)):
+    shown: tuple[tuple[str, Callable[[Any], str]], ...]
+    shown = ("sensors", str), ("concepts", str), ("images", _short)
+    for field, show in shown:
         pairs = zip(getattr(first, field), getattr(other, field))
         for i, (one, another) in enumerate((show(a), show(b)) for a, b in pairs):
             if one != another:
@@ -159,7 +173,7 @@ def _short(image: Path) -> str:
     return f"{Path(image).parent.name}/{Path(image).name}"
 
 
-def each_image_once(recording) -> tuple[Any, Tensor]:
+def each_image_once(recording: Recorded) -> tuple[Recorded, Tensor]:
     """A recording that shows every image once, and the place (n,) of each row's image in it."""
     if not isinstance(recording, Subjects):
         return recording, torch.arange(len(recording.images))
@@ -189,6 +203,11 @@ def tell(context: Tensor, weights: Tensor) -> Tensor:
     """Features (n, l, d) and whose signals they are to become, weights (n, s) or (s,) of all.
 
     Every token is told, (n, l, d + s), since any of them may be the one attended to.
+
+    Examples
+    --------
+    >>> tell(torch.zeros(1, 1, 2), weights_of("sub-02", ["sub-01", "sub-02"]))
+    tensor([[[0., 0., 0., 1.]]])
     """
     weights = weights[:, None] if weights.ndim == 2 else weights
     return torch.cat([context, weights.to(context).expand(*context.shape[:2], -1)], dim=2)
@@ -222,7 +241,7 @@ def tell_asked(
     return tell(context, weights) if subjects else context
 
 
-def tell_whose(context: Tensor, recording, subjects: tuple[str, ...]) -> Tensor:
+def tell_whose(context: Tensor, recording: Recorded, subjects: tuple[str, ...]) -> Tensor:
     """Features (n, l, d) of a recording's rows, told as a model of these subjects must be.
 
     One-hot for a recording of the same subjects; nobody in particular for any other's, who was
@@ -254,68 +273,18 @@ def forget(context: Tensor, count: int, share: float, generator: Generator) -> T
 
 def per_subject(values: Tensor, weights: Tensor | None) -> Tensor:
     """A scale of sensors, to multiply signals by: (h,) as (h, 1); (s, h), weighed, as (n, h, 1)."""
-    return values[:, None] if values.ndim == 1 else (weights.cpu() @ values)[..., None]
-
-
-# -------------------------------------------------------------------------------------------------
-# What the network adds to
-
-
-@dataclass(frozen=True)
-class SubjectEncoding:
-    """An encoding model for each subject; anybody else is the average of them."""
-
-    models: tuple[EncodingModel, ...]
-
-    @property
-    def name(self) -> str:
-        """As a table calls it; products are kept for each subject whose error they lower."""
-        return max((model.name for model in self.models), key=len)
-
-    def predict(self, features: Tensor, weights: Tensor) -> Tensor:
-        """Signals (n, h, w) of features (n, d): sum_i w_i prediction_i, for weights (n, s)."""
-        shape = self.models[0].ridge.erp.shape
-        total = torch.zeros(len(features), *shape)
-        for model, weight in zip(self.models, weights.cpu().T):
-            rows = weight.nonzero()[:, 0]
-            if len(rows):
-                total[rows] += weight[rows, None, None] * model.predict(features[rows])
-        return total
-
-    def state(self) -> dict[str, Any]:
-        """Everything, as plain dictionaries of tensors for a checkpoint."""
-        return {"subjects": [model.state() for model in self.models]}
-
-    @classmethod
-    def from_state(cls, state: dict[str, Any]) -> SubjectEncoding:
-        """The encoding whose `state()` this was."""
-        return cls(tuple(EncodingModel.from_state(one) for one in state["subjects"]))
-
-
-def fit_subjects(
-    features: Tensor, recording: Subjects, *, components: int = 0
-) -> tuple[SubjectEncoding, Tensor]:
-    """`encoding.fit_encoding` for each subject of a recording, and left-out predictions (n, h, w).
-
-    Features (n, d). What is left out is all of a concept, and with it all that others saw of it:
-    a subject's prediction knows nothing of the others.
-    """
-    signals = torch.from_numpy(recording.signals)                              # (n, h, w)
-    left_out, models = torch.empty(signals.shape), []
-    for name in recording.subjects:
-        at = recording.rows(name)
-        model, left_out[at] = fit_encoding(
-            features[at], signals[at], recording.concepts[at], components=components
-        )
-        models.append(model)
-    return SubjectEncoding(tuple(models)), left_out
+    if values.ndim == 1:
+        return values[:, None]
+    return (cast(Tensor, weights).cpu() @ values)[..., None]  # (s, h) never comes without them
 
 
 # -------------------------------------------------------------------------------------------------
 # Baselines of a subject who is left out
 
 
-def mean_of_others(values: Mapping[Hashable, np.ndarray], left_out: Hashable) -> np.ndarray:
+def mean_of_others(
+    values: Mapping[Hashable, NDArray[Any]], left_out: Hashable
+) -> NDArray[np.float32]:
     """What the other subjects say together: the mean of theirs, each counting the same.
 
     Parameters
@@ -330,11 +299,19 @@ def mean_of_others(values: Mapping[Hashable, np.ndarray], left_out: Hashable) ->
     Raises
     ------
     ValueError : `left_out` is not among them, or nobody else is, or shapes differ.
+
+    Examples
+    --------
+    >>> erps = {"sub-01": np.zeros(2), "sub-02": np.ones(2), "sub-03": np.full(2, 3.0)}
+    >>> mean_of_others(erps, "sub-01")
+    array([2., 2.], dtype=float32)
     """
     place_of(str(left_out), [str(name) for name in values])
     others = {name: np.asarray(value) for name, value in values.items() if name != left_out}
     shapes = {name: value.shape for name, value in others.items()}
     if len(set(shapes.values())) != 1:
         raise ValueError(f"without {left_out}: {shapes}; wanted one or more arrays of one shape")
-    total = sum(value.astype(np.float64) for value in others.values())
+    total = np.zeros(next(iter(shapes.values())))
+    for value in others.values():
+        total += value
     return (total / len(others)).astype(np.float32)

@@ -18,19 +18,24 @@ Letters: n rows, s subjects, h sensors, w time points, l tokens, d width.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
 from .encoder import Encoder
-from .encoding import EncodingModel, fit_encoding
+from .encoding import EncodingModel, SubjectEncoding, fit_encoding, fit_subjects
 from .recipes import Recipe
-from .subjects import SubjectEncoding, Subjects, fit_subjects, untold
+from .subjects import Subjects, untold
+
+if TYPE_CHECKING:
+    from .recorded import Recorded
 
 SCALING = ("offset", "scale", "context_mean", "context_scale")
 
 
 def make_targets(
-    recipe: Recipe, recording, context: Tensor, encoder: Encoder
+    recipe: Recipe, recording: Recorded, context: Tensor, encoder: Encoder
 ) -> tuple[EncodingModel | SubjectEncoding | None, dict[str, Tensor], Tensor]:
     """The encoding model, the scaling, and the targets y0 (n, h, w) of a recording.
 
@@ -49,17 +54,21 @@ def make_targets(
     """
     people = recording.subjects if isinstance(recording, Subjects) else ()
     features, _ = untold(context, len(people))
-    signals, encoding = torch.from_numpy(recording.signals), None              # (n, h, w)
+    signals = torch.from_numpy(recording.signals)                              # (n, h, w)
+    encoding: EncodingModel | SubjectEncoding | None = None
     if recipe.residual:
         pooled, components = encoder.pooled(features), recipe.products
         encoding, base = (
-            fit_subjects(pooled, recording, components=components) if people
+            fit_subjects(pooled, recording, components=components)
+            if isinstance(recording, Subjects)
             else fit_encoding(pooled, signals, recording.concepts, components=components)
         )
         y0 = torch.sub(signals, base, out=base)  # in place: either may be 10 GB
     else:
         y0 = signals.clone()
-    parts = [y0[recording.rows(name)] for name in people] or [y0]  # views
+    parts = [y0]  # views
+    if isinstance(recording, Subjects):
+        parts = [y0[recording.rows(name)] for name in people]
     pairs = [_scale(part, recipe.standardise) for part in parts]
     offset, scale = (torch.stack(values) if people else values[0] for values in zip(*pairs))
     mean, spread = _scale_context(features, recipe.standardise, len(people))

@@ -26,8 +26,9 @@ import numpy as np
 
 from ..untrusted.stack import Stack
 
-# Names and files of all 16,740 images take 0.3 million instructions and 3 MB of text.
-MAX_STEPS = 1_000_000
+# Names and files of all 16,740 images take 0.3 million instructions and 3 MB of text; UBP's
+# features of all training images take 1.1 million.
+MAX_STEPS = 2_000_000
 MAX_TEXT = 64_000_000  # bytes
 MAX_DEPTH = 16
 MAX_AXES = 32
