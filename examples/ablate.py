@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
@@ -30,6 +29,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
+from tinybrain import command_line
 from tinybrain.baselines import fit_ridge
 from tinybrain.contexts import ContextOptions, make_contexts
 from tinybrain.encoder import Encoder
@@ -84,9 +84,7 @@ VARIATIONS = (
 
 
 def arguments() -> argparse.Namespace:
-    cli = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    cli = command_line.parser(__doc__)
     names = [variation.name for variation in VARIATIONS]
     cli.add_argument("--only", nargs="+", choices=names, default=names, metavar="VARIATION",
                      help="; ".join(names).replace("%", "%%"))
@@ -238,7 +236,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, OSError, MemoryError, KeyboardInterrupt) as problem:
-        sys.exit(f"ablate.py: {problem}")
+    command_line.run(main, command_line.AGAIN)

@@ -34,6 +34,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tinybrain import command_line
 from tinybrain.ddpm import DDPM
 from tinybrain.interop import unet_from_diffusers
 from tinybrain.parallel import pick_device
@@ -48,9 +49,7 @@ NAMES = ("tinybrain", "diffusers")
 
 def sizes(description: str) -> argparse.ArgumentParser:
     """A command line with what every job has: the network, its input, how often."""
-    cli = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    cli = command_line.parser(description)
     cli.add_argument("--size", type=int, nargs=2, default=(63, 250), help="sensors, time points")
     cli.add_argument("--batch", type=int, default=2)
     cli.add_argument("--tokens", type=int, default=1, help="of the context")
@@ -193,6 +192,13 @@ def seconds(job: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
+def where(device: torch.device) -> str:
+    """What it runs on, in words."""
+    cpu = f"CPU, {torch.get_num_threads()} threads"
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu
+    return f"{name}, torch {torch.__version__}"
+
+
 def take_turns(jobs: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
     """Median seconds of each job, all in turn, in an order that alternates; the first warms up."""
     took = {name: [] for name in jobs}
@@ -210,12 +216,17 @@ def peak(job: Callable[[], object], device: torch.device) -> float:
         before = torch.cuda.memory_allocated(device)
         job(), job()
         return (torch.cuda.max_memory_allocated(device) - before) / 2**20
-    ctypes.CDLL(None).malloc_trim(0)  # what is free goes back to the system
-    with open("/proc/self/clear_refs", "w") as reset:
-        reset.write("5")  # forget the peak so far
-    before = resident("VmRSS")
+    before = forget_peak()
     job(), job()
     return resident("VmHWM") - before
+
+
+def forget_peak() -> float:
+    """Have VmHWM count from here; MiB resident now."""
+    ctypes.CDLL(None).malloc_trim(0)  # what is free goes back to the system
+    with open("/proc/self/clear_refs", "w") as reset:
+        reset.write("5")
+    return resident("VmRSS")
 
 
 def resident(field: str) -> float:
@@ -240,10 +251,7 @@ def main() -> None:
     if args.alone:
         name, job = args.alone
         return print(json.dumps(peak(partial(run, sides[name], job), device)))
-    where = torch.cuda.get_device_name() if device.type == "cuda" else (
-        f"CPU, {torch.get_num_threads()} threads"
-    )
-    print(f"{where}, torch {torch.__version__}, {args.precision}{', compiled' * args.compile}, "
+    print(f"{where(device)}, {args.precision}{', compiled' * args.compile}, "
           f"batch {args.batch} of {args.size[0]} x {args.size[1]}, {args.tokens} token(s)\n")
     print("| | tinybrain | diffusers | times as fast | peak memory | diffusers' | times smaller |")
     print("|---" + "|---:" * 6 + "|")
@@ -256,4 +264,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run(main)

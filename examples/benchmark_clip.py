@@ -3,6 +3,7 @@
 
     python examples/benchmark_clip.py --source PHOTOS                  ViT-L/14, this device
     python examples/benchmark_clip.py --source PHOTOS --tower small    where decoding counts
+    python examples/benchmark_clip.py --tower small --images 400       a minute, of the demo
 
 Ours is `features.encode`; theirs is CLIPVisionModelWithProjection fed by transformers' own
 processor, the one that uses PIL as ours does. Both have the same random weights, the same files
@@ -19,7 +20,6 @@ towers, ours more than theirs: torch's threads then leave the cores to the decod
 from __future__ import annotations
 
 import argparse
-import ctypes
 import gc
 import json
 import subprocess
@@ -30,13 +30,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from benchmark import forget_peak, resident, where
 from PIL import Image
 from torch.nn import functional as F
 
+from tinybrain import command_line
 from tinybrain.clip.model import CLIP, DEMO_VISION, VisionConfig
 from tinybrain.clip.names import openai_names
 from tinybrain.features import PRECISIONS, encode
 from tinybrain.parallel import pick_device
+from tinybrain.things import make_demo
 from tinybrain.things.images import list_images
 
 TOWERS = {"true": VisionConfig(), "small": DEMO_VISION}
@@ -44,10 +47,9 @@ NAMES = ("tinybrain", "transformers")
 
 
 def arguments() -> argparse.Namespace:
-    cli = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    cli.add_argument("--source", type=Path, required=True, help="folder of photographs")
+    cli = command_line.parser(__doc__)
+    cli.add_argument("--source", type=Path, help="folder of photographs; without it, the demo's "
+                     "pictures, which are small")
     cli.add_argument("--tower", choices=TOWERS, default="true", help="ViT-L/14, or the demo's")
     cli.add_argument("--images", type=int, default=2000)
     cli.add_argument("--batch", type=int, default=64)
@@ -146,19 +148,11 @@ def alone(args: argparse.Namespace) -> None:
     contest, files = Contest(args), sorted(Path(folder).iterdir())[: args.images // args.rounds]
     setattr(contest, "ours" if name == "transformers" else "theirs", None)
     gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)  # what building both has freed goes back to the system
-    Path("/proc/self/clear_refs").write_text("5")  # forget the peak of building both
-    before, peaks = resident("VmRSS"), []
+    before, peaks = forget_peak(), []
     for some in (files[: 4 * args.batch], files):
         contest.run(name, precision, some)
         peaks.append(resident("VmHWM") - before)
     print(json.dumps(peaks))
-
-
-def resident(field: str) -> float:
-    """MiB from the kernel's account of this process: VmRSS now, or VmHWM at its highest."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 1024
 
 
 def main() -> None:
@@ -166,14 +160,12 @@ def main() -> None:
     if args.alone:
         return alone(args)
     contest = Contest(args)
-    where = torch.cuda.get_device_name() if contest.device.type == "cuda" else (
-        f"CPU, {torch.get_num_threads()} threads"
-    )
     rows = [(name, precision) for precision in args.precisions for name in NAMES]
     with tempfile.TemporaryDirectory() as folder:
-        files = write_photographs(Path(folder), args.source, args.images)
-        print(f"{where}, torch {torch.__version__}, {args.tower} tower, {args.images} images, "
-              f"batch {args.batch}\n")  # fmt: skip
+        source = args.source or make_demo(Path("runs") / "demo-data")
+        files = write_photographs(Path(folder), source, args.images)
+        print(f"{where(contest.device)}, {args.tower} tower, {args.images} images, "
+              f"batch {args.batch}\n")
         for name, precision in rows:
             contest.run(name, precision, files[: args.batch])  # warm up
         seconds = dict.fromkeys(rows, 0.0)
@@ -203,4 +195,4 @@ def print_table(args, rows, seconds, features, peaks) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run(main)

@@ -20,9 +20,10 @@ from functools import partial
 from unittest.mock import patch
 
 import torch
-from benchmark import peak, sizes, take_turns
+from benchmark import peak, sizes, take_turns, where
 from torch import Tensor
 
+from tinybrain import command_line
 from tinybrain import unet as unet_module
 from tinybrain.parallel import pick_device
 from tinybrain.recipes import PAPER
@@ -205,10 +206,7 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     args = arguments()
     device = pick_device(name=args.device)
-    where = torch.cuda.get_device_name() if device.type == "cuda" else (
-        f"CPU, {torch.get_num_threads()} threads"
-    )
-    print(f"{where}, torch {torch.__version__}, float32, batch {args.batch} of {args.size[0]} x "
+    print(f"{where(device)}, float32, batch {args.batch} of {args.size[0]} x "
           f"{args.size[1]}, {args.tokens} token(s), channels {tuple(args.channels)}\n")
     print("| lever | job | without | with | ratio |\n|---|---|---:|---:|---:|")
     for name in args.levers or LEVERS:
@@ -226,4 +224,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run(main)

@@ -28,15 +28,15 @@ from pathlib import Path
 
 import numpy as np
 
+from tinybrain import command_line
+
 SHAPE = (2, 63, 250)  # repetitions in a session, sensors, time points
 LOOPED = 500  # conditions of the plain loop
 JOBS = {"whitening": ("tinybrain", "scikit-learn"), "resampling": ("tinybrain", "mne")}
 
 
 def arguments() -> argparse.Namespace:
-    cli = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    cli = command_line.parser(__doc__)
     cli.add_argument("--conditions", type=int, default=8270, help="of whitening")
     cli.add_argument("--epochs", type=int, default=1000, help="of resampling")
     cli.add_argument("--rounds", type=int, default=3, help="turns of each")
@@ -152,4 +152,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run(main)

@@ -23,8 +23,11 @@ from pathlib import Path
 
 import numpy as np
 
+from tinybrain import command_line
+from tinybrain.scalp import interpolate
+from tinybrain.style import DPI
 from tinybrain.things.sensors import THINGS_EEG2_63, THINGS_MEG_271, layout
-from tinybrain.topography import DPI, interpolate, plot_topographies
+from tinybrain.topography import plot_topographies
 
 NAMES = {"eeg": THINGS_EEG2_63, "meg": THINGS_MEG_271}
 EXTRAPOLATE = {"eeg": "head", "meg": "local"}  # MNE's own choices
@@ -33,9 +36,7 @@ TIMES = np.arange(11) / 10
 
 
 def arguments() -> argparse.Namespace:
-    cli = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    cli = command_line.parser(__doc__)
     cli.add_argument("--rounds", type=int, default=5, help="turns of each")
     cli.add_argument("--kinds", nargs="+", choices=sorted(NAMES), default=sorted(NAMES))
     return cli.parse_args()
@@ -124,4 +125,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run(main)

@@ -12,9 +12,9 @@ way; the same command continues.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
+from tinybrain import command_line
 from tinybrain.study import command, ways
 from tinybrain.study.page import Section
 from tinybrain.study.pieces import WAYS, Piece, Study
@@ -35,7 +35,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, ImportError, OSError, MemoryError, KeyboardInterrupt) as problem:
-        sys.exit(f"compare_conditioning.py: {problem}")
+    command_line.run(main)

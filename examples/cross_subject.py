@@ -14,9 +14,9 @@ Ctrl-C stops after the step under way; the same command continues.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
+from tinybrain import command_line
 from tinybrain.study import command, cross, others
 from tinybrain.study.page import Section
 from tinybrain.study.pieces import Piece, Study
@@ -41,7 +41,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, ImportError, OSError, MemoryError, KeyboardInterrupt) as problem:
-        sys.exit(f"cross_subject.py: {problem}")
+    command_line.run(main)

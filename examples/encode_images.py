@@ -27,6 +27,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tinybrain import command_line
 from tinybrain.clip import weights
 from tinybrain.clip.model import DEMO_VISION, VisionConfig, random_clip
 from tinybrain.feature_store import FeatureStore, build
@@ -40,9 +41,7 @@ MEG_FOLDERS = {"training": "images_meg", "test": "images_test_meg"}
 
 
 def arguments() -> argparse.Namespace:
-    cli = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    cli = command_line.parser(__doc__)
     cli.add_argument("images", type=Path, nargs="+", help="a folder, files, or a THINGS folder")
     cli.add_argument("--out", type=Path, required=True, help="folder of the features")
     tower = cli.add_mutually_exclusive_group()
@@ -61,7 +60,8 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     args = arguments()
     if args.nice and (args.tokens or args.no_unit_length or not is_things(args.images)):
-        sys.exit("--nice: NICE's files hold the class token, of unit length, of a THINGS image set")
+        raise ValueError("--nice: NICE's files hold the class token, of unit length, of a THINGS "
+                         "image set")
     clip, identity = tower(args)
     if is_things(args.images):
         for name, split in SPLITS.items():
@@ -121,9 +121,4 @@ def write_nice(store: FeatureStore, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit("encode_images.py: stopped; the same command continues")
-    except (ValueError, OSError) as problem:
-        sys.exit(f"encode_images.py: {problem}")
+    command_line.run(main, command_line.AGAIN)

@@ -14,9 +14,9 @@ use the same models if they get the same --out.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
+from tinybrain import command_line
 from tinybrain.study import command, within
 from tinybrain.study.page import Section
 from tinybrain.study.pieces import Study
@@ -32,7 +32,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, ImportError, OSError, MemoryError, KeyboardInterrupt) as problem:
-        sys.exit(f"evaluate.py: {problem}")
+    command_line.run(main)

@@ -20,20 +20,20 @@ can touch the last digits. Several machines need a folder that all of them can w
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from pathlib import Path
 
-from tinybrain.generation import Plan, find_stimuli, generate
+from tinybrain import command_line
+from tinybrain.generation import Plan, generate
 from tinybrain.parallel import pick_device, ranks
-from tinybrain.signals import ABOUT, ARRAY, BrainSignals
+from tinybrain.signal_files import ABOUT, ARRAY
+from tinybrain.signals import BrainSignals
 from tinybrain.speed import Speed
+from tinybrain.stimuli import find_stimuli
 
 
 def arguments() -> argparse.Namespace:
-    cli = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    cli = command_line.parser(__doc__)
     cli.add_argument("model", type=Path, help="a model.pt that training wrote")
     cli.add_argument("images", type=Path, nargs="+", help="a folder, files, or features.npy")
     cli.add_argument("--out", type=Path, required=True, help="folder of the signals")
@@ -76,9 +76,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt as stop:
-        sys.exit(f"generate.py: {stop}")
-    except (ValueError, ImportError, OSError) as problem:
-        sys.exit(f"generate.py: {problem}")
+    command_line.run(main)

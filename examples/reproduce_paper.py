@@ -13,8 +13,7 @@ OUT/tables has each table in Markdown, CSV, JSON and LaTeX.
 
 from __future__ import annotations
 
-import sys
-
+from tinybrain import command_line
 from tinybrain.study import command, whole
 from tinybrain.study.pieces import WAYS, Piece, Study
 
@@ -30,7 +29,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, ImportError, OSError, MemoryError, KeyboardInterrupt) as problem:
-        sys.exit(f"reproduce_paper.py: {problem}")
+    command_line.run(main)

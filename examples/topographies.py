@@ -25,7 +25,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tinybrain import generated
+from tinybrain import command_line, generated
+from tinybrain import topography_sheets as sheets
 from tinybrain.generated import Generated
 from tinybrain.pipeline import ImageToBrain
 from tinybrain.report import Evaluation
@@ -34,15 +35,6 @@ from tinybrain.things.eeg2.reader import find_file as find_eeg
 from tinybrain.things.layouts import read_layout
 from tinybrain.things.meg.files import find_file as find_meg
 from tinybrain.things.sensors import layout
-from tinybrain.topography_sheets import (
-    WHICH,
-    Evoked,
-    animate_topographies,
-    evoked,
-    plot_contact_sheet,
-    plot_subject,
-    unwhitened,
-)
 
 DEMO, DEMO_DATA = Path("runs", "demo"), Path("runs", "demo-data")
 READERS, FINDERS = {"eeg": EEG2, "meg": MEG}, {"eeg": find_eeg, "meg": find_meg}
@@ -50,15 +42,13 @@ NUMBER = re.compile(r"\b(?:sub-|P)0*(\d+)")
 
 
 def arguments() -> argparse.Namespace:
-    cli = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    cli = command_line.parser(__doc__)
     cli.add_argument("runs", type=Path, nargs="*", help="run folders, one a subject")
     cli.add_argument("--data", type=Path, help="folder of the recordings; wanted for --unwhiten, "
                      "and where a run has no generated.npz")
     cli.add_argument("--subjects", type=int, nargs="+", help="their numbers, one for each run")
-    cli.add_argument("--which", choices=WHICH, default="mean", help="the generated row: the mean "
-                     "of all samples of an image, one of them, or the conditional mean")
+    cli.add_argument("--which", choices=sheets.WHICH, default="mean", help="the generated row: the "
+                     "mean of all samples of an image, one of them, or the conditional mean")
     cli.add_argument("--unwhiten", action="store_true", help="microvolts, not whitened signals")
     cli.add_argument("--every", type=float, default=0.1, help="seconds from column to column")
     cli.add_argument("--trials", type=int, default=4, help="samples, where they are drawn here")
@@ -89,7 +79,7 @@ def data_of(args: argparse.Namespace, number: int | None, why: str) -> tuple[Pat
     return args.data, number
 
 
-def responses(args: argparse.Namespace, folder: Path, number: int | None) -> Evoked:
+def responses(args: argparse.Namespace, folder: Path, number: int | None) -> sheets.Evoked:
     """The averages that are drawn of one run."""
     name = folder.name if number is None else f"Subject {number}"
     found = read_or_draw(args, folder, number)
@@ -97,7 +87,7 @@ def responses(args: argparse.Namespace, folder: Path, number: int | None) -> Evo
         place = data_of(args, number, f"{folder}: generated.npz lacks the mean training recording")
         train = READERS[found.kind](*place, "train")
         found = replace(found, erp=train.signals.mean(axis=0, dtype=np.float64))
-    shown = evoked(found, name, args.which)
+    shown = sheets.evoked(found, name, args.which)
     if not args.unwhiten:
         return shown
     place = data_of(args, number, f"{folder}: --unwhiten wants the recording's matrices")
@@ -105,7 +95,7 @@ def responses(args: argparse.Namespace, folder: Path, number: int | None) -> Evo
     if not store.is_store(file.parent):
         raise ValueError(f"{file}: no whitening matrices are kept beside it, as prepare_eeg.py "
                          "keeps them; prepare the recording with it, or leave --unwhiten out")
-    return unwhitened(shown, store.read_card(file.parent))
+    return sheets.unwhitened(shown, store.read_card(file.parent))
 
 
 def read_or_draw(args: argparse.Namespace, folder: Path, number: int | None) -> Generated:
@@ -130,11 +120,11 @@ def read_or_draw(args: argparse.Namespace, folder: Path, number: int | None) -> 
     return generated.read(folder)
 
 
-def draw_subject(args: argparse.Namespace, shown: Evoked, stem: str, xy: np.ndarray) -> None:
+def draw_subject(args: argparse.Namespace, shown: sheets.Evoked, stem: str, xy: np.ndarray) -> None:
     path = args.out / f"topographies-{shown.kind}-{stem}.{args.format}"
-    print(plot_subject(shown, xy, path, args.every))
+    print(sheets.plot_subject(shown, xy, path, args.every))
     if not args.no_gif:
-        print(animate_topographies(shown, xy, path.with_suffix(".gif")))
+        print(sheets.animate_topographies(shown, xy, path.with_suffix(".gif")))
 
 
 def main() -> None:
@@ -153,12 +143,9 @@ def main() -> None:
     for kind, subjects in kinds.items():
         if len(subjects) > 1:
             path = args.out / f"topographies-{kind}-all.{args.format}"
-            print(plot_contact_sheet(subjects, layout(subjects[0].sensors, places), path,
-                                     args.every))
+            xy = layout(subjects[0].sensors, places)
+            print(sheets.plot_contact_sheet(subjects, xy, path, args.every))
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, ImportError, OSError, MemoryError) as problem:
-        sys.exit(f"topographies.py: {problem}")
+    command_line.run(main)

@@ -19,29 +19,14 @@ figures. Ctrl-C stops after the step under way; the same command continues.
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-from tinybrain import cohort, experiment
+from tinybrain import command_line, experiment
 from tinybrain.things import EEG2
 
 
 def main() -> None:
     args = experiment.arguments(__doc__, "THINGS-EEG2").parse_args()
-    data, truth, name = args.data, None, cohort.run_name(args, "sub-{:02d}".format)
-    if not data:
-        data, truth = cohort.demo(args, Path("runs") / "demo-data", "eeg")
-        name = f"demo-{name}" if args.subjects else "demo"
-
-    def reader(subject: int, split: str, repeats: str) -> EEG2:
-        return EEG2(data, subject, split, repeats=repeats)
-
-    train, test = cohort.read(args, "sub-{:02d}".format, reader)
-    experiment.run(args, train, test, experiment.folder_of(args, name), truth)
+    experiment.main(args, "eeg", "sub-{:02d}".format, EEG2)
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, ImportError, OSError, MemoryError, KeyboardInterrupt) as problem:
-        sys.exit(f"train_eeg.py: {problem}")
+    command_line.run(main)

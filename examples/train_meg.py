@@ -12,10 +12,9 @@ that tinybrain.things.MEG reads; what prepare_meg.py writes is read in milliseco
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
-from tinybrain import cohort, experiment
+from tinybrain import command_line, experiment
 from tinybrain.things import MEG
 
 
@@ -24,21 +23,13 @@ def main() -> None:
     cli.add_argument("--keep-test-concepts", action="store_true", help="train on all 1,854 "
                      "concepts, of which 200 are those of the test images")
     args = cli.parse_args()
-    data, truth, name = args.data, None, f"meg-{cohort.run_name(args, 'P{}'.format)}"
-    if not data:
-        data, truth = cohort.demo(args, Path("runs") / "demo-data-meg", "meg")
-        name = f"demo-{name}" if args.subjects else "demo-meg"
 
-    def reader(subject: int, split: str, repeats: str) -> MEG:
+    def reader(root: Path, subject: int, split: str, *, repeats: str) -> MEG:
         drop = split == "test" or not args.keep_test_concepts
-        return MEG(data, subject, split, repeats=repeats, drop_test_concepts=drop)
+        return MEG(root, subject, split, repeats=repeats, drop_test_concepts=drop)
 
-    train, test = cohort.read(args, "P{}".format, reader)
-    experiment.run(args, train, test, experiment.folder_of(args, name), truth)
+    experiment.main(args, "meg", "P{}".format, reader)
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, ImportError, OSError, MemoryError, KeyboardInterrupt) as problem:
-        sys.exit(f"train_meg.py: {problem}")
+    command_line.run(main)

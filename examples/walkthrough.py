@@ -11,9 +11,7 @@ Letters: b batch, n images, k trials, h sensors, w time points, l tokens, d widt
 
 from __future__ import annotations
 
-import argparse
 import copy
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,19 +23,19 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Generator, Tensor
 
-from tinybrain import ImageToBrain
+from tinybrain import ImageToBrain, command_line
 from tinybrain.attention import cross_attention_maps
 from tinybrain.baselines import fit_ridge, mean_erp
 from tinybrain.ceilings import noise_ceiling
 from tinybrain.clip.model import DEMO_VISION
 from tinybrain.ddpm import DDPM, cosine_schedule, linear_schedule
 from tinybrain.encoder import random_encoder
-from tinybrain.figures import GENERATED, GREY, REAL, WIDTH, plot_denoising
+from tinybrain.figures import plot_denoising
 from tinybrain.metrics import mse, pcc
 from tinybrain.recipes import TINYBRAIN
 from tinybrain.step import start, train_step
+from tinybrain.style import GENERATED, GREY, INK, ONSET, REAL, SEQUENTIAL, WIDTH, save_figure
 from tinybrain.things import EEG2, make_demo
-from tinybrain.topography import save_figure
 from tinybrain.unet import CrossAttention, UNetConfig, attend
 
 SENSORS = ("Fz", "F3", "F4", "Cz", "TP9", "TP10", "P7", "P3", "Pz", "P4", "P8", "PO7", "POz",
@@ -45,7 +43,6 @@ SENSORS = ("Fz", "F3", "F4", "Cz", "TP9", "TP10", "P7", "P3", "Pz", "P4", "P8", 
 CONCEPTS, TESTED = 200, 24  # of training, four images each; images of the test
 STEPS, BATCH = 200, 16  # of training
 TRIALS = 16  # samples for each test image
-TIME = "time from stimulus onset (ms)"
 
 
 # -------------------------------------------------------------------------------------------------
@@ -75,9 +72,9 @@ def step_1(out: Path) -> tuple[EEG2, EEG2]:
         mean = test.signals[0, :count, oz].mean(axis=0)
         one.plot(ms, mean, color=REAL, alpha=alpha, lw=1 + alpha, label=f"mean of {count}")
     one.plot(ms, erp[oz], "--", color=GREY, label="mean ERP, of all images")
-    one.set(title="one image at Oz: repetitions", xlabel=TIME, ylabel=f"signal ({train.unit})")
+    one.set(title="one image at Oz: repetitions", xlabel=ONSET, ylabel=f"signal ({train.unit})")
     many.plot(ms, erp.T, color=REAL, lw=0.8)
-    many.set(title=f"mean ERP, {len(SENSORS)} electrodes", xlabel=TIME)
+    many.set(title=f"mean ERP, {len(SENSORS)} electrodes", xlabel=ONSET, ylabel=one.get_ylabel())
     tell(figure, out / "1_recording.png", one)
     return train, test
 
@@ -93,7 +90,7 @@ def step_1(out: Path) -> tuple[EEG2, EEG2]:
 
 def step_2(out: Path) -> None:
     print("\n2. How much noise")
-    schedules = {"linear": (linear_schedule(), "k"), "cosine": (cosine_schedule(), "#009E73")}
+    schedules = {"linear": (linear_schedule(), INK), "cosine": (cosine_schedule(), GREY)}
     figure = Figure(figsize=(WIDTH, 3), layout="constrained")
     panels = figure.subplots(1, 3)
     for name, (schedule, colour) in schedules.items():
@@ -136,7 +133,7 @@ def step_3(ddpm: DDPM, train: EEG2, out: Path) -> None:
         axes.plot(1000 * train.times, cos * y0[0, oz], color=REAL, label="sqrt(alpha_bar) y_0")
         axes.set_title(f"t = {t}")
     panels[0].set_ylabel("Oz (standardised)")
-    figure.supxlabel(TIME, size=10)
+    figure.supxlabel(ONSET, size=10)
     tell(figure, out / "3_noising.png", axes)
 
 
@@ -203,7 +200,8 @@ def step_4(model: ImageToBrain, y0: Tensor, context: Tensor) -> None:
 
 def step_5(model: ImageToBrain, context: Tensor, out: Path) -> None:
     print("\n5. Noise becomes a signal")
-    states, shown = list(model.denoise_steps(context[:1])), []
+    states = [(t, y_t[0]) for t, y_t, _ in model.denoise_steps(context[:1])]
+    shown = []
     for t, y_t in (states[look] for look in (0, 8, 12, 16, 18, 20)):
         rough = y_t.diff(dim=1).square().mean() / y_t.square().mean()
         print(f"t = {t:3d}: mean square {y_t.square().mean():.3f}, that of its jumps {rough:.2f} "
@@ -250,7 +248,7 @@ def draw_attention(weights: Tensor, image: Path, out: Path) -> None:
     grid = relative.mean(dim=0)[1:].unflatten(0, (int((weights.shape[-1] - 1) ** 0.5), -1))
     first.imshow(Image.open(image))
     for axes, shown, aspect in zip(others, (grid, relative), ("equal", "auto")):
-        bar = axes.imshow(shown, cmap="cividis", aspect=aspect, interpolation="nearest")
+        bar = axes.imshow(shown, cmap=SEQUENTIAL, aspect=aspect, interpolation="nearest")
         figure.colorbar(bar, ax=axes, label="weight, times 1/l", shrink=0.8)
     first.set(title="the image", xticks=[], yticks=[])
     others[0].set(title="mean weight of patches", xticks=[], yticks=[])
@@ -304,10 +302,11 @@ def step_7(model: ImageToBrain, train: EEG2, test: EEG2, seen: Tensor, new: Tens
 def draw_errors(points: dict, levels: dict, variance: float, unit: str, out: Path) -> None:
     figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
     axes, k = figure.subplots(), np.geomspace(1, max(points))
-    for name, style in {"zero": ":", "mean ERP": "--", "ridge": "-.", "noise ceiling": "-"}.items():
+    for name, style in {"zero": ":", "mean ERP": "-", "ridge": "-."}.items():
         axes.axhline(levels[name], color=GREY, ls=style, lw=1, label=name)
+    axes.axhline(levels["noise ceiling"], color=REAL, ls="--", lw=1, label="noise ceiling")
     axes.axhline(levels["conditional mean"], color=GENERATED, ls="--", label="conditional mean")
-    axes.plot(k, levels["conditional mean"] + variance / k, color="k", lw=1,
+    axes.plot(k, levels["conditional mean"] + variance / k, color=INK, lw=1,
               label="MSE of the conditional mean + V / k")
     axes.plot(list(points), list(points.values()), "o", color=GENERATED, label="mean of k samples")
     axes.set(xscale="log", yscale="log", xlabel="samples averaged, k", ylabel=f"MSE ({unit}²)")
@@ -326,8 +325,7 @@ def tell(figure: Figure, path: Path, labelled: Axes | None = None, columns: int 
 
 
 def main() -> None:
-    raw = argparse.RawDescriptionHelpFormatter
-    cli = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+    cli = command_line.parser(__doc__)
     cli.add_argument("--out", type=Path, default=Path("runs/walkthrough"), help="folder to fill")
     out = cli.parse_args().out
     out.mkdir(parents=True, exist_ok=True)
@@ -343,7 +341,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, OSError, MemoryError, KeyboardInterrupt) as problem:
-        sys.exit(f"walkthrough.py: {problem}")
+    command_line.run(main)

@@ -17,13 +17,16 @@ import numpy as np
 import pytest
 import torch
 
+import tinybrain
 from tests.test_eeg2 import content, signals, write
 from tests.test_pipeline import FEATURES, gaussian_model
 from tests.test_train import prepared
-from tinybrain import ImageToBrain, clip, download, train
+from tinybrain import ImageToBrain, clip, download, generation, train
 from tinybrain.clip import weights
 from tinybrain.parallel import Ranks, pick_device
+from tinybrain.stimuli import find_stimuli
 from tinybrain.things import EEG2, MEG
+from tinybrain.tiny import tiny_model
 
 ROOT = Path(__file__).parents[1]
 
@@ -132,8 +135,22 @@ def test_old_versions_are_refused_when_it_is_installed():
     wanted = setup["options"]["install_requires"].split()
     (least,) = (re.fullmatch(r"torch>=(\d+)\.(\d+)", each) for each in wanted if "torch" in each)
     here = re.match(r"(\d+)\.(\d+)", torch.__version__)
-    assert tuple(map(int, here.groups())) >= tuple(map(int, least.groups())) >= (2, 4)
+    least = tuple(map(int, least.groups()))
+    assert tuple(map(int, here.groups())) >= least == tinybrain.LEAST_TORCH
     assert setup["options"]["python_requires"] == ">=3.10"
+
+
+def test_an_old_torch_that_got_past_pip(tmp_path, monkeypatch):
+    """Told before it is imported, which would take seconds and fail somewhere deep."""
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text("raise AssertionError('imported')")
+    (tmp_path / "torch" / "version.py").write_text("__version__ = '2.3.1+cu118'\n")
+    done = subprocess.run(
+        [sys.executable, "-c", "import tinybrain"], capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
+    )
+    print(f"\n{done.stderr.splitlines()[-1]}")
+    says(done.stderr, "torch 2.3.1+cu118 is installed", "needs 2.4 or newer", "--upgrade")
 
 
 # 6. Out of memory
@@ -155,6 +172,20 @@ def test_out_of_memory(tmp_path, monkeypatch, room, advice):
     monkeypatch.setattr(type(model.ddpm), "losses", limited)
     message = told(MemoryError, train.fit, model, y0, context, tmp_path, progress=False)
     says(message, "out of memory with 8 rows at a time on cpu", advice)
+
+
+def test_out_of_memory_while_generating(tmp_path, monkeypatch):
+    def draw(*given, **options):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate")
+
+    np.save(tmp_path / "told.npy", np.ones((3, 8), np.float32))
+    model, told_of = tiny_model().save(tmp_path / "model.pt"), tmp_path / "told.npy"
+    monkeypatch.setattr(ImageToBrain, "draw", draw)
+    for size, advice in ((8, "try --batch-size 4"), (1, "a device with more memory")):
+        plan = generation.Plan(batch_size=size)
+        message = told(MemoryError, generation.generate, model, find_stimuli([told_of]), plan,
+                       tmp_path / f"by {size}")
+        says(message, f"out of memory with {size} signals at a time on cpu", advice)
 
 
 # 7. MNE is missing

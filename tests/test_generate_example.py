@@ -18,8 +18,9 @@ from tests.test_pipeline import gaussian_model
 from tests.test_store_files import ROOT
 from tests.test_train import prepared
 from tinybrain import generation_files
-from tinybrain.generation import Plan, find_stimuli, generate
+from tinybrain.generation import Plan, generate
 from tinybrain.signals import BrainSignals
+from tinybrain.stimuli import find_stimuli
 
 HERE = {
     "cwd": ROOT, "env": {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},

@@ -14,9 +14,10 @@ from tests.test_store_files import ROOT
 from tests.test_subjects import FEATURES, NAMES
 from tests.test_subjects import prepared as several
 from tests.test_train import prepared
-from tinybrain.generation import Plan, find_stimuli, generate
+from tinybrain.generation import Plan, generate
 from tinybrain.pipeline import ImageToBrain
 from tinybrain.signals import BrainSignals
+from tinybrain.stimuli import find_stimuli
 
 SUBJECTS = (None, *NAMES)
 

@@ -18,10 +18,11 @@ from tests.test_train import CONFIG, prepared, recording
 from tinybrain import generation
 from tinybrain.clip.model import TextConfig
 from tinybrain.encoder import random_encoder
-from tinybrain.generation import Plan, find_stimuli, generate
+from tinybrain.generation import Plan, generate
 from tinybrain.pipeline import ImageToBrain
 from tinybrain.recipes import PAPER, TINYBRAIN
 from tinybrain.signals import BrainSignals
+from tinybrain.stimuli import find_stimuli
 
 PLAN = Plan(trials=3, seed=4, batch_size=5)  # 7 images: blocks cut through images, the last is 1
 

@@ -16,7 +16,8 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "tinybrain"
 FILES = sorted(PACKAGE.rglob("*.py"))
 NAMES = [str(path.relative_to(PACKAGE)) for path in FILES]
-CORE = ("ddpm.py", "samplers.py", "upsample.py", "speed.py", "unet.py")
+CORE = ("schedules.py", "ddpm.py", "samplers.py", "upsample.py", "speed.py", "blocks.py",
+        "unet.py")
 CORE_USES = {"torch", "einops"}
 CLIP_USES = {*CORE_USES, "PIL", "ftfy", "regex"}
 # the whole package; h5py and mne come with extras and are imported where they are needed
@@ -221,8 +222,9 @@ def test_nothing_runs_what_is_in_a_file(path):
 
 # What a type checker and `help` are told
 
-MODULES = ("ddpm", "samplers", "unet", "clip", "things", "pipeline", "signals", "train", "interop",
-           "metrics", "baselines", "topography")  # those with public names
+# those with public names
+MODULES = ("schedules", "ddpm", "samplers", "blocks", "unet", "clip", "things", "pipeline",
+           "signals", "train", "interop", "metrics", "baselines", "topography")
 
 
 def public():

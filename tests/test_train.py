@@ -13,10 +13,9 @@ import torch
 
 from tinybrain import log as logs
 from tinybrain import run_folder, step, train
-from tinybrain.baselines import fit_ridge
 from tinybrain.denoiser import seeded
 from tinybrain.encoder import Encoder
-from tinybrain.heldout import heldout_mse, heldout_references, hold_out
+from tinybrain.heldout import hold_out
 from tinybrain.pipeline import ImageToBrain
 from tinybrain.recipes import PAPER, TINYBRAIN
 from tinybrain.unet import UNetConfig
@@ -56,28 +55,6 @@ def weights(model):
 def repeatable(log):
     """The log without what the machine and its load have to say."""
     return [{key: row[key] for key in row if key not in logs.MACHINE} for row in log]
-
-
-def test_concepts_are_held_out_whole():
-    concepts = tuple(f"{i // 10:05d}_x" for i in range(200))
-    aside = hold_out(concepts, 0.25, seed=3)
-    learned = set(range(200)) - set(aside.tolist())
-    assert not {concepts[i] for i in learned} & {concepts[i] for i in aside}
-    assert len({concepts[i] for i in aside}) == 5
-    assert not torch.equal(aside, hold_out(concepts, 0.25, seed=4))
-    assert hold_out(concepts, 0.0, seed=0) is None
-    with pytest.raises(ValueError, match="leaves none of 1 concepts"):
-        hold_out(("a",) * 5, 0.5, seed=0)
-
-
-def test_images_are_held_out_one_by_one_where_asked():
-    concepts = tuple(f"{i // 10:05d}_x" for i in range(200))
-    aside = hold_out(concepts, 0.05, seed=3, validation="image")
-    assert len(set(aside.tolist())) == 10 and len({concepts[i] for i in aside}) > 1
-    again = hold_out(concepts, 0.05, seed=3, validation="image")
-    assert torch.equal(aside, again)
-    with pytest.raises(ValueError, match="validation 'person' is not in"):
-        dataclasses.replace(PAPER, validation="person")
 
 
 def test_held_out_rows_are_never_learned_from(tmp_path):
@@ -218,17 +195,6 @@ def test_a_continued_run_knows_which_epoch_was_kept_before(tmp_path, monkeypatch
     assert told == [(3, 1)] and again.card["epoch"] == 1
 
 
-def test_the_held_out_error_is_that_of_the_mean_in_signal_units():
-    model, y0, context, aside = prepared()
-    torch.nn.init.normal_(model.unet.conv_out.weight, generator=seeded(9))
-    found = heldout_mse(model, y0[aside], model.condition(context[aside]), batch_size=3)
-    data = torch.from_numpy(recording()[0].signals)
-    left_out = data - model.offset[:, None] - model.scale[:, None] * y0  # ridge without the image
-    guess = torch.from_numpy(model.mean(context[aside], draws=4).data[:, 0])
-    guess = guess - model.base(context[aside]) + left_out[aside]
-    assert found == pytest.approx((guess - data[aside]).square().mean().item(), rel=1e-4)
-
-
 def test_an_epoch_as_good_as_the_best_is_kept_for_its_samples():
     def kept(*errors):
         return logs.kept_epoch([{"epoch": i, "heldout_mse": e} for i, e in enumerate(errors, 1)])
@@ -325,33 +291,9 @@ def test_what_did_not_fit_is_let_go_before_fewer_rows_are_tried(tmp_path, monkey
         train.fit(model, y0, context, tmp_path, progress=False)
 
 
-def test_held_out_rows_that_are_not_finite_are_named(tmp_path):
-    """No epoch would be better than another."""
-    model, y0, context, aside = prepared()
-    for name, values in (("target", y0), ("context", context)):
-        whole = values.clone()
-        values[aside[3]] = torch.nan
-        with pytest.raises(ValueError, match=f"the {name} of training row {aside[3]}, which is h"):
-            train.fit(model, y0, context, tmp_path, heldout=aside, progress=False)
-        values.copy_(whole)
-
-
 def test_first_weights_are_a_function_of_the_seed():
     before = torch.get_rng_state()
     one, same, other = prepared(), prepared(), prepared(seed=1)
     assert torch.equal(weights(one[0]), weights(same[0]))
     assert not torch.equal(weights(one[0]), weights(other[0]))
     assert torch.equal(torch.get_rng_state(), before)
-
-
-def test_references_are_the_mean_erp_and_leave_one_out_ridge():
-    model, y0, context, aside = prepared()
-    signals = recording()[0].signals
-    found = heldout_references(model, signals, y0, aside)
-    data = torch.from_numpy(signals)
-    rest = torch.tensor([i for i in range(len(data)) if i not in aside.tolist()])
-    wanted = (data[rest].mean(0) - data[aside]).square().mean().item()
-    assert found["mean ERP"] == pytest.approx(wanted, rel=1e-5)
-    _, left_out = fit_ridge(context[:, 0], data, groups=recording()[0].concepts)
-    wanted = (left_out - data)[aside].square().mean().item()
-    assert found["ridge"] == pytest.approx(wanted, rel=1e-4)

@@ -12,14 +12,35 @@ import argparse
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from . import report
 from .files import write_text
+from .recorded import Recorded
 from .subjects import Subjects, together
 from .uncertainty import bootstrap
+
+Floats = NDArray[np.floating[Any]]
+Report = dict[str, Any]  # of one subject, as `report.evaluate` makes it
+
+
+class Reader(Protocol):
+    """What reads a subject's recording of a split from a folder, as `things.EEG2` does."""
+
+    def __call__(self, root: Path, subject: int, split: str, *, repeats: str) -> Recorded: ...
+
+
+class Asked(NamedTuple):
+    """What an experiment is made of."""
+
+    train: Recorded
+    test: Recorded  # single repetitions
+    truth: Floats | None  # (n, h, w) of the rows of `test`, where the signal's noise is known
+    name: str  # of the run
 
 
 def learned_and_judged(args: argparse.Namespace) -> tuple[list[int], list[int]]:
@@ -29,6 +50,11 @@ def learned_and_judged(args: argparse.Namespace) -> tuple[list[int], list[int]]:
     ------
     ValueError
         Subjects twice; --leave-out of somebody who is not among them, or leaving nobody.
+
+    Examples
+    --------
+    >>> learned_and_judged(argparse.Namespace(subject=1, subjects=[1, 2, 3], leave_out=2))
+    ([1, 3], [2])
     """
     numbers, out = args.subjects or [args.subject], args.leave_out
     if len(set(numbers)) < len(numbers):
@@ -42,8 +68,8 @@ def learned_and_judged(args: argparse.Namespace) -> tuple[list[int], list[int]]:
 
 def read(
     args: argparse.Namespace, name: Callable[[int], str],
-    reader: Callable[[int, str, str], object],
-) -> tuple:
+    reader: Callable[[int, str, str], Recorded],
+) -> tuple[Recorded, Recorded]:
     """The training and the test recording that the command line asks for.
 
     Parameters
@@ -57,24 +83,61 @@ def read(
     ValueError
         As `learned_and_judged`, `subjects.together` and the reader.
     """
-    found = []
-    for split, repeats, numbers in zip(
-        ("train", "test"), ("mean", "single"), learned_and_judged(args)
-    ):
+    learned, judged = learned_and_judged(args)
+
+    def joined(numbers: list[int], split: str, repeats: str, several: bool) -> Recorded:
         parts = [reader(number, split, repeats) for number in numbers]
-        several = args.subjects and (split == "train" or args.leave_out is None)
-        found.append(together(parts, [name(number) for number in numbers]) if several else parts[0])
-    return tuple(found)
+        return together(parts, [name(number) for number in numbers]) if several else parts[0]
+
+    several = bool(args.subjects)
+    return (joined(learned, "train", "mean", several),
+            joined(judged, "test", "single", several and args.leave_out is None))
 
 
 def run_name(args: argparse.Namespace, name: Callable[[int], str]) -> str:
-    """What a run is called by: "sub-01", "sub-01+sub-02", "sub-01+sub-02-without-sub-03"."""
+    """What a run is called by.
+
+    Examples
+    --------
+    >>> asked = argparse.Namespace(subject=1, subjects=[1, 2, 3], leave_out=2)
+    >>> run_name(asked, "sub-{:02d}".format)
+    'sub-01+sub-03-without-sub-02'
+    """
     learned, judged = learned_and_judged(args)
     left_out = "" if args.leave_out is None else f"-without-{name(judged[0])}"
     return "+".join(name(number) for number in learned) + left_out
 
 
-def demo(args: argparse.Namespace, root: Path, kind: str) -> tuple[Path, np.ndarray]:
+def recordings(
+    args: argparse.Namespace, kind: str, name: Callable[[int], str], reader: Reader
+) -> Asked:
+    """The recordings that a command line asks for; those of the embedded demo if it names none.
+
+    Parameters
+    ----------
+    args : of `experiment.arguments`
+    kind : "eeg" or "meg"
+    name : of a subject by number, such as "sub-01"
+    reader : `things.EEG2`, `things.MEG`, or what reads recordings of yours as they do
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `read`.
+    """
+    data, truth, suffix = args.data, None, "" if kind == "eeg" else f"-{kind}"
+    called = run_name(args, name) if kind == "eeg" else f"{kind}-{run_name(args, name)}"
+    if not data:
+        data, truth = demo(args, Path("runs") / f"demo-data{suffix}", kind)
+        called = f"demo-{called}" if args.subjects else f"demo{suffix}"
+
+    def of(number: int, split: str, repeats: str) -> Recorded:
+        return reader(data, number, split, repeats=repeats)
+
+    return Asked(*read(args, name, of), truth, called)
+
+
+def demo(args: argparse.Namespace, root: Path, kind: str) -> tuple[Path, Floats]:
     """The embedded demo, of as many subjects as are asked for, and its truth (n, h, w).
 
     The truth is of the test images, for all rows of the recording that `read` will give.
@@ -90,17 +153,27 @@ def demo(args: argparse.Namespace, root: Path, kind: str) -> tuple[Path, np.ndar
     return data, np.concatenate([read_truth(data, number).test for number in judged])
 
 
+class Own(NamedTuple):
+    """One subject of several: what they are judged by."""
+
+    train: Subjects
+    test: Subjects
+    context: dict[str, Tensor]  # (n, l, d) of their rows, by split
+    truth: Floats | None
+
+
 def each_subject(
-    train: Subjects, test: Subjects, context: dict[str, Tensor], truth: np.ndarray | None
-) -> Iterator[tuple]:
-    """By subject of `test`: name, recordings, contexts by split, and truth of their rows alone."""
+    train: Subjects, test: Subjects, context: dict[str, Tensor], truth: Floats | None
+) -> Iterator[tuple[str, Own]]:
+    """The subjects of `test` by name, each with what belongs to them alone."""
     for name in test.subjects:
         at = {"train": train.rows(name), "test": test.rows(name)}
         own = {split: context[split][rows] for split, rows in at.items()}
-        yield name, train.of(name), test.of(name), own, None if truth is None else truth[at["test"]]
+        known = None if truth is None else truth[at["test"]]
+        yield name, Own(train.of(name), test.of(name), own, known)
 
 
-def overview(reports: dict[str, dict], folder: Path) -> Path:
+def overview(reports: dict[str, Report], folder: Path) -> Path:
     """`report.md` and `report.json` above the reports of several subjects: means over them."""
     rows = mean_rows(reports)
     page = [
@@ -116,25 +189,32 @@ def overview(reports: dict[str, dict], folder: Path) -> Path:
     return write_text(folder / "report.md", "\n".join(page))
 
 
-def mean_rows(reports: dict[str, dict]) -> list[dict]:
+def mean_rows(reports: dict[str, Report]) -> list[dict[str, Any]]:
     """Rows of a report's table, each number the mean over the subjects' reports.
 
     Only rows of all: were products in the ridge of some, a mean over those would be of other
     people than the row above it.
+
+    Examples
+    --------
+    >>> mean_rows({"sub-01": {"rows": [{"name": "ridge", "mse": 0.2}]},
+    ...            "sub-02": {"rows": [{"name": "ridge", "mse": 0.4}]}})
+    [{'name': 'ridge', 'intervals': {'mse': [0.2, 0.4]}, 'mse': 0.3...}]
     """
     tables = [{row["name"]: row for row in one["rows"]} for one in reports.values()]
     names = [name for name in tables[0] if all(name in table for table in tables)]
     return [mean_row(name, [table[name] for table in tables]) for name in names]
 
 
-def mean_row(name: str, same: list[dict]) -> dict:
+def mean_row(name: str, same: list[dict[str, Any]]) -> dict[str, Any]:
     """One row from those of all subjects; intervals are of the bootstrap over subjects."""
-    row = {"name": name, "intervals": {}}
+    row: dict[str, Any] = {"name": name, "intervals": {}}
     for key in same[0]:
         values = [one.get(key) for one in same]
-        if not all(isinstance(value, (int, float)) for value in values):
+        numbers = [value for value in values if isinstance(value, (int, float))]
+        if len(numbers) < len(values):
             continue
-        row[key] = float(np.mean(values))
-        if len(values) > 1 and np.isfinite(values).all():
-            row["intervals"][key] = list(bootstrap(np.array(values))[1:])
+        row[key] = float(np.mean(numbers))
+        if len(numbers) > 1 and np.isfinite(numbers).all():
+            row["intervals"][key] = list(bootstrap(np.array(numbers))[1:])
     return row

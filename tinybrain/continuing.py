@@ -95,4 +95,4 @@ def same(a: Any, b: Any) -> bool:
     """Equal, floats up to what another thread count may change in a sum; NaN to NaN."""
     if isinstance(a, float) and isinstance(b, float):
         return math.isclose(a, b, rel_tol=1e-6) or (math.isnan(a) and math.isnan(b))
-    return a == b
+    return bool(a == b)

@@ -14,20 +14,24 @@ import argparse
 import os
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from . import figures, generated, report, topography
-from .cohort import each_subject, overview
+from . import cohort, command_line, figures, generated, report, topography
+from .cohort import Floats, each_subject, overview
 from .contexts import ContextOptions, make_contexts
 from .encoder import CONTEXTS, TEMPLATE
 from .heldout import heldout_references, hold_out
 from .parallel import Ranks, barrier, in_turn, pick_device, process_group, ranks
 from .pipeline import ImageToBrain
 from .recipes import RECIPES, VALIDATIONS, Recipe
+from .recorded import Recorded
 from .report_figures import draw_report
 from .speed import Speed
 from .subjects import Subjects, each_image_once, tell_whose
@@ -39,25 +43,24 @@ from .unet import CONDITIONINGS, UNetConfig
 
 # The paper's network, a sixteenth as wide, and fewer and larger steps. MEG has so many points that
 # it is a level deeper, and attends where 17 x 13 positions are left.
-SMALL = {
+SMALL: dict[str, dict[str, Any]] = {
     "eeg": {"channels": (8, 16, 32, 32), "attention": (False, False, True, True), "groups": 4},
     "meg": {"channels": (8, 16, 32, 64, 64), "attention": (False, False, False, False, True),
             "groups": 8},
 }
-NARROW = {"layers_per_block": 1, "heads": 4}
-SMALL_RUN = {
+NARROW: dict[str, Any] = {"layers_per_block": 1, "heads": 4}
+SMALL_RUN: dict[str, dict[str, Any]] = {
     "eeg": {"epochs": 10, "lr": 3e-3, "batch_size": 32},
     "meg": {"epochs": 2, "lr": 1e-3},
 }
 BATCH = {"eeg": 16, "meg": 4}  # Section 4.2
 MAPS = {"eeg": "Figure 3", "meg": "Figure 4"}
+Places = dict[str, tuple[float, float]]  # of sensors on the head, by name
 
 
 def arguments(description: str, data: str) -> argparse.ArgumentParser:
     """The command line of an example that trains on `data`, such as "THINGS-EEG2"."""
-    cli = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    cli = command_line.parser(description)
     what = cli.add_argument_group("data")
     what.add_argument("--data", type=Path, help=f"a {data} folder; without it, the demo")
     what.add_argument("--subject", type=int, default=1)
@@ -106,8 +109,27 @@ def arguments(description: str, data: str) -> argparse.ArgumentParser:
     return cli
 
 
+def main(
+    args: argparse.Namespace, kind: str, name: Callable[[int], str], reader: cohort.Reader
+) -> None:
+    """All of an example: the recordings of its command line, or the demo's; then `run`.
+
+    Parameters
+    ----------
+    args, kind, name, reader : as `cohort.recordings`
+
+    Raises
+    ------
+    FileNotFoundError, ValueError, OSError, MemoryError, KeyboardInterrupt
+        As the reader, `train.fit` and `report.evaluate`.
+    """
+    train, test, truth, called = cohort.recordings(args, kind, name, reader)
+    run(args, train, test, folder_of(args, called), truth)
+
+
 def run(
-    args: argparse.Namespace, train, test, folder: Path, truth: np.ndarray | None = None
+    args: argparse.Namespace, train: Recorded, test: Recorded, folder: Path,
+    truth: Floats | None = None,
 ) -> None:
     """Train on one recording, judge on the other, write all of it into `folder`.
 
@@ -126,9 +148,9 @@ def run(
     with process_group(device) as here:
         model, context = learn(args, train, test, folder, device, here)
         by = Judging(args, model, places, here, began)
-        if isinstance(test, Subjects):
+        if isinstance(train, Subjects) and isinstance(test, Subjects):
             reports = {}
-            for name, *own in each_subject(train, test, context, truth):
+            for name, own in each_subject(train, test, context, truth):
                 reports[name] = judge(by, *own, folder / name)
             if here.first:
                 print(f"\nmeans: {overview(reports, folder)}")
@@ -141,11 +163,15 @@ def run(
 
 
 def learn(
-    args: argparse.Namespace, train, test, folder: Path, device: torch.device, here: Ranks
-) -> tuple:
+    args: argparse.Namespace, train: Recorded, test: Recorded, folder: Path,
+    device: torch.device, here: Ranks,
+) -> tuple[ImageToBrain, dict[str, Tensor]]:
     """The first part of `run`: contexts, model and training, by all ranks together."""
-    say = print if here.first else lambda *words, **how: None
-    say(train.summary, test.summary, sep="\n")
+    def say(words: str) -> None:
+        if here.first:
+            print(words)
+
+    say(f"{train.summary}\n{test.summary}")
     with in_turn(here):  # what is kept is made by the first
         encoder, context = make_contexts(
             context_options(args, train.kind), {"train": train, "test": test}, device=device,
@@ -164,11 +190,12 @@ def learn(
     count, rows = sum(p.numel() for p in model.unet.parameters()), f"{len(y0):,} images"
     rows += f" of {len(people)} subjects together" * bool(people)
     say(f"training {count:,} parameters on {rows}, {device}: {folder}")
-    whose, references = train.subject if people else None, {}
+    whose = train.subject if isinstance(train, Subjects) else None
+    references: dict[str, float] = {}
     if aside is not None:
         references = heldout_references(model, train.signals, y0, aside, whose)
 
-    def watch(log: list[dict]) -> None:
+    def watch(log: list[dict[str, Any]]) -> None:
         figures.plot_loss(log, folder / "loss.png", references, kept=model.card["epoch"])
 
     model.speed = Speed(args.compile, args.recompute, tf32=not args.no_tf32)
@@ -187,15 +214,15 @@ class Judging:
 
     args: argparse.Namespace
     model: ImageToBrain
-    places: dict[str, tuple[float, float]] | None  # of sensors, if not known
+    places: Places | None  # of sensors, if not known
     here: Ranks
     began: float  # time.monotonic()
 
 
 def judge(
-    by: Judging, train, test, context: dict[str, torch.Tensor], truth: np.ndarray | None,
-    folder: Path,
-) -> dict:
+    by: Judging, train: Recorded, test: Recorded, context: dict[str, Tensor],
+    truth: Floats | None, folder: Path,
+) -> dict[str, Any]:
     """The last part of `run`, for one subject: the report, with its figures in a folder."""
     args, model, here = by.args, by.model, by.here
     if here.first:
@@ -215,8 +242,8 @@ def judge(
 
 
 def leave(
-    folder: Path, model, train, test, context_test, result: report.Evaluation,
-    places: dict[str, tuple[float, float]] | None = None,
+    folder: Path, model: ImageToBrain, train: Recorded, test: Recorded, context_test: Tensor,
+    result: report.Evaluation, places: Places | None = None,
 ) -> Path:
     """What was found, in a folder: signals, figures, and the report last; returns its page."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -249,13 +276,21 @@ def context_options(args: argparse.Namespace, kind: str) -> ContextOptions:
 def settings(
     args: argparse.Namespace, kind: str, context_dim: int
 ) -> tuple[Recipe, UNetConfig]:
-    """Recipe and network: the paper's sizes, or the demo's, changed where the user says so."""
+    """Recipe and network: the paper's sizes, or the demo's, changed where the user says so.
+
+    Examples
+    --------
+    >>> args = arguments("", "THINGS-EEG2").parse_args(["--data", "FOLDER", "--epochs", "20"])
+    >>> recipe, config = settings(args, "eeg", context_dim=768)
+    >>> recipe.epochs, recipe.batch_size, config.channels
+    (20, 16, (128, 256, 512, 512))
+    """
     asked = {"epochs": args.epochs, "batch_size": args.batch_size, "lr": args.lr,
              "validation": args.validation, "heldout": args.heldout,
              "sampler": args.sampler, "sampling_steps": args.steps}
     asked = {name: value for name, value in asked.items() if value is not None}
-    small, usual = is_small(args), {"batch_size": BATCH[kind]}
-    usual |= SMALL_RUN[kind] if small else {}
+    small = is_small(args)
+    usual = {"batch_size": BATCH[kind]} | (SMALL_RUN[kind] if small else {})
     recipe = replace(RECIPES[args.recipe], **usual | asked, seed=args.seed)
     config = UNetConfig(
         **(SMALL[kind] | NARROW if small else {}), context_dim=context_dim,
@@ -269,8 +304,8 @@ def settings(
 
 
 def draw(
-    folder: Path, model, train, test, context_test, result,
-    places: dict[str, tuple[float, float]] | None = None,
+    folder: Path, model: ImageToBrain, train: Recorded, test: Recorded, context_test: Tensor,
+    result: report.Evaluation, places: Places | None = None,
 ) -> dict[str, str]:
     """Write the figures; their files by caption. `places` are those of sensors, if not known."""
     whole = folder if (folder / "loss.png").exists() else folder.parent  # of several subjects
@@ -301,11 +336,13 @@ def draw(
     except ValueError as error:  # sensors without a known position
         print(f"no topographies: {error}")
     steps = list(model.denoise_steps(context_test[:1], seed=0))
-    states = [(f"t = {t}" if t >= 0 else "signal", y.numpy()) for t, y in steps]
+    states = [(f"t = {t}" if t >= 0 else "signal", y_t[0].numpy()) for t, y_t, _ in steps]
     few = [states[round(i * (len(states) - 1) / 5)] for i in range(6)]
     some = [states[round(i * (len(states) - 1) / 29)] for i in range(30)]
-    look = {"sensors": sensors, "times": times, "unit": unit}
-    figures.plot_denoising(few, path=folder / "denoising.png", **look)
-    figures.animate_denoising(some, path=folder / "denoising.gif", **look)
+    for show, chosen, file in (
+        (figures.plot_denoising, few, "denoising.png"),
+        (figures.animate_denoising, some, "denoising.gif"),
+    ):
+        show(chosen, sensors=sensors, times=times, unit=unit, path=folder / file)
     captions["One signal being denoised (moving: denoising.gif)"] = "denoising.png"
     return captions

@@ -13,12 +13,11 @@ Letters: n images, k trials, b rows of a block, h sensors, w time points, l toke
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from contextlib import ExitStack, nullcontext
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -26,17 +25,16 @@ from torch import Tensor
 
 from . import __version__
 from .download import file_sha256
-from .encoder import read_captions
-from .features import count_rows
-from .generation_files import begin, check_fif, finish, missing_blocks, opened, write_fif
+from .generation_files import begin, check_fif, finish, missing_blocks, write_block, write_fif
 from .parallel import Ranks, any_of, barrier, process_group, share
 from .pipeline import ImageToBrain
 from .progress import bar, interruptible
 from .run_folder import locked
-from .signals import axes
+from .signal_files import axes
 from .speed import Speed
+from .step import is_out_of_memory
+from .stimuli import Stimuli
 from .subjects import place_of
-from .things.images import list_images
 
 STEPS = {"ancestral": None, "ddim": 50, "dpm_solver": 20}  # of one not the recipe's; None: all
 
@@ -47,7 +45,13 @@ STEPS = {"ancestral": None, "ddim": 50, "dpm_solver": 20}  # of one not the reci
 
 @dataclass(frozen=True)
 class Plan:
-    """What to draw for each image; `sampler` and `steps` are the recipe's unless given."""
+    """What to draw for each image; `sampler` and `steps` are the recipe's unless given.
+
+    Examples
+    --------
+    >>> Plan(trials=20, sampler="ddim", steps=50)
+    Plan(trials=20, mean=False, sampler='ddim', steps=50, guidance=1.0, seed=0, ...)
+    """
 
     trials: int = 1
     mean: bool = False  # the conditional mean, in place of trials
@@ -75,12 +79,12 @@ class Plan:
                     "draw trials and average them"
                 )
             return replace(self, sampler=None, steps=None, guidance=None, seed=None)
-        steps = self.steps
-        if self.sampler not in (None, *STEPS):
-            raise ValueError(f"sampler is {self.sampler!r}; wanted one of {', '.join(STEPS)}")
-        if steps is None:
-            usual = min(recipe.timesteps, STEPS.get(self.sampler) or recipe.timesteps)
-            steps = usual if self.sampler else recipe.sampling_steps
+        steps, usual = self.steps, recipe.sampling_steps
+        if self.sampler is not None:
+            if self.sampler not in STEPS:
+                raise ValueError(f"sampler is {self.sampler!r}; wanted one of {', '.join(STEPS)}")
+            usual = min(recipe.timesteps, STEPS[self.sampler] or recipe.timesteps)
+        steps = usual if steps is None else steps
         if not 1 <= steps <= recipe.timesteps:
             raise ValueError(f"steps is {steps}; wanted 1 to {recipe.timesteps}, the schedule's")
         if self.guidance != 1 and recipe.drop_context == 0:
@@ -89,83 +93,6 @@ class Plan:
                 "was trained with drop_context=0"
             )
         return replace(self, sampler=self.sampler or recipe.sampler, steps=steps)
-
-
-@dataclass(frozen=True)
-class Stimuli:
-    """Images in files, or features of them in one file, and captions where a model reads them."""
-
-    names: tuple[str, ...]  # one per image
-    files: dict[str, Path]  # all that is read, by name
-    images: tuple[Path, ...] = ()
-    captions: tuple[str, ...] = ()
-    features: np.ndarray | None = None  # (n, d) or (n, l, d), a memory map
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def context(self, model: ImageToBrain, of: slice, subject: str | None = None) -> Tensor:
-        """The context (n, l, d) of some of them, for one of the model's subjects."""
-        if self.features is not None:
-            return model.encode(np.array(self.features[of]), subject=subject)
-        images = list(self.images[of]) if model.encoder.sees else None
-        return model.encode(images, list(self.captions[of]) or None, subject=subject)
-
-    def check(self, model: ImageToBrain, subject: str | None = None) -> None:
-        """Raise ValueError if this is not what the model takes."""
-        if self.features is not None:
-            if self.captions:
-                raise ValueError("features are the whole context: give no captions with them")
-            try:
-                self.context(model, slice(1), subject)
-            except ValueError as error:
-                raise ValueError(f"{next(iter(self.files))}: {error}") from None
-            return
-        encoder = model.encoder
-        if encoder.name == "features":
-            encoder.load_clip()  # says that there is none, and what to do
-        if encoder.reads != bool(self.captions):
-            raise ValueError(
-                f"this model's context is {encoder.context!r}: it "
-                + ("needs a table of captions" if encoder.reads else "reads no captions")
-            )
-
-
-def find_stimuli(sources: Sequence[str | Path], captions: str | Path | None = None) -> Stimuli:
-    """The images of a folder or of a list of files, or the features in one .npy file.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        Nothing there; no images; no features (n, d) or (n, l, d); images without a caption.
-    """
-    sources = [Path(source) for source in sources]
-    if any(source.suffix == ".npy" for source in sources):
-        if len(sources) > 1:
-            raise ValueError(f"{len(sources)} sources with a .npy: images, or one .npy alone")
-        found = _features(sources[0])
-    else:
-        images = list_images(sources)
-        root = os.path.commonpath([os.path.abspath(image.parent) for image in images])
-        names = tuple(Path(os.path.relpath(image, root)).as_posix() for image in images)
-        found = Stimuli(names, dict(zip(names, images)), images)
-    if captions is None:
-        return found
-    table = Path(captions)
-    told = tuple(read_captions(table, found.images))
-    return replace(found, captions=told, files=found.files | {table.name: table})
-
-
-def _features(path: Path) -> Stimuli:
-    rows = count_rows(path)  # raises if it is no plain array
-    features = np.load(path, mmap_mode="r", allow_pickle=False)
-    if features.ndim not in (2, 3) or 0 in features.shape or features.dtype.kind != "f":
-        raise ValueError(
-            f"{path} holds {features.dtype} of shape {features.shape}; features are floats of "
-            "shape (images, width) or (images, tokens, width)"
-        )
-    names = tuple(f"{path.name} row {row}" for row in range(rows))
-    return Stimuli(names, {path.name: path}, features=features)
 
 
 def describe(
@@ -206,7 +133,7 @@ def generate(
     Parameters
     ----------
     model_path : file that `ImageToBrain.save` wrote
-    stimuli : from `find_stimuli`
+    stimuli : from `stimuli.find_stimuli`
     plan : what to draw
     speed : what changes the time, and of the signals no more than the last digits
     restart : forget what the folder holds
@@ -224,8 +151,26 @@ def generate(
         from something else, with the difference named; an image is broken; a signal is not finite.
     OSError
         The folder cannot be written, the disk is full, or another process works here.
+    MemoryError
+        So many signals at once do not fit; the message says what to do.
     KeyboardInterrupt
         After Ctrl-C, once the block under way is on disk; the same call continues.
+
+    Examples
+    --------
+    A model that has learned nothing, features of two images, five signals for each:
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from tinybrain.stimuli import find_stimuli
+    >>> from tinybrain.tiny import tiny_model
+    >>> with TemporaryDirectory() as folder:
+    ...     file = Path(folder, "two.npy")
+    ...     np.save(file, np.ones((2, 8), np.float32))
+    ...     model = tiny_model().save(Path(folder, "model.pt"))
+    ...     generate(model, find_stimuli([file]), Plan(trials=5), folder)
+    ...     np.load(Path(folder, "signals.npy")).shape
+    10
+    (2, 5, 3, 16)
     """
     folder, path, device = Path(folder), Path(model_path), torch.device(device)
     model = ImageToBrain.load(path, device=device)
@@ -235,7 +180,7 @@ def generate(
     if fif:
         check_fif((len(stimuli), plan.trials, *model.shape))
     with process_group(device) as here, ExitStack() as held:
-        problem = None
+        problem: Exception | None = None
         if here.first:
             try:
                 held.enter_context(locked(folder))
@@ -265,14 +210,14 @@ def _fill(
     left = share(missing_blocks(folder), here)
     barrier()  # all have looked at what is left before the first changes it
     with interruptible() as stop, bar(len(left), 0, progress and here.first) as shown:
-        with opened(folder) if left else nullcontext() as put:
-            for block in left:
+        for block in left:
+            with told_what_fits(plan, model.device):
                 signals = draw_block(model, stimuli, plan, rows(block))        # (b, h, w)
-                put(block, rows(block).start, signals.numpy())
-                drawn += len(signals)
-                shown.update(1)
-                if stop.is_set():
-                    break
+            write_block(folder, block, total - rows(block).start, signals.numpy())
+            drawn += len(signals)
+            shown.update(1)
+            if stop.is_set():
+                break
         stopped = any_of(drawn < sum(len(rows(block)) for block in left), model.device)
     if stopped:
         ready = total - sum(len(rows(block)) for block in missing_blocks(folder))
@@ -280,6 +225,21 @@ def _fill(
             f"stopped: {ready} of {total} signals are drawn; the same command continues"
         )
     return drawn
+
+
+@contextmanager
+def told_what_fits(plan: Plan, device: torch.device) -> Iterator[None]:
+    """A MemoryError that says what to do, where a block does not fit."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        fewer = f"try --batch-size {plan.batch_size // 2}, which begins anew (--restart)"
+        advice = fewer if plan.batch_size > 1 else "take a device with more memory"
+        raise MemoryError(
+            f"out of memory with {plan.batch_size} signals at a time on {device}; {advice}"
+        ) from None
 
 
 def draw_block(model: ImageToBrain, stimuli: Stimuli, plan: Plan, rows: range) -> Tensor:
@@ -292,9 +252,10 @@ def draw_block(model: ImageToBrain, stimuli: Stimuli, plan: Plan, rows: range) -
     if plan.mean:
         signals = torch.from_numpy(model.mean(context, batch_size=len(rows)).data[:, 0])
     else:
+        guidance, seed = cast(float, plan.guidance), cast(int, plan.seed)  # of trials there are
         signals = model.draw(
             context[[image - first for image, _ in places]], places, sampler=plan.sampler,
-            steps=plan.steps, guidance=plan.guidance, seed=plan.seed,
+            steps=plan.steps, guidance=guidance, seed=seed,
         )
     for row in not_finite(signals):
         image, trial = places[row]

@@ -18,18 +18,19 @@ Letters: n images, k trials, b rows of a block, h sensors, w time points.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from .files import reserve, write_atomically
-from .signals import ABOUT, ARRAY, BrainSignals, read_about, write_about
+from .signal_files import ABOUT, ARRAY, read_about, write_about
+from .signals import BrainSignals
 
 ARRAY_PART, ABOUT_PART, DONE = ARRAY + ".part", ABOUT + ".part", "signals.done.part"
+Signals = npt.NDArray[np.float32]
 REMEDY = "name another folder, or begin anew with --restart"
 FIF = "signals-epo.fif"
 FIF_LIMIT = 1 << 30  # bytes of float32 signals; MNE holds them all, in float64
@@ -56,7 +57,13 @@ def begin(folder: Path, about: dict[str, Any], restart: bool) -> None:
 
 
 def differences(old: Any, new: Any, name: str = "") -> list[str]:
-    """How two descriptions differ, one line for each entry; of a list the first that does."""
+    """How two descriptions differ, one line for each entry; of a list the first that does.
+
+    Examples
+    --------
+    >>> differences({"seed": 0, "images": ["a", "b"]}, {"seed": 1, "images": ["a", "c"]})
+    ['seed: 0 there, 1 now', 'images[1]: b there, c now']
+    """
     if isinstance(old, dict) and isinstance(new, dict):
         keys = dict.fromkeys((*old, *new))
         found = [differences(old.get(key), new.get(key), f"{name}.{key}") for key in keys]
@@ -102,31 +109,26 @@ def missing_blocks(folder: Path) -> list[int]:
 
 
 def _blocks(about: dict[str, Any]) -> int:
-    return -(-about["shape"][0] * about["shape"][1] // about["batch_size"])
+    n, k, *_ = about["shape"]
+    blocks: int = -(-n * k // about["batch_size"])
+    return blocks
 
 
-@contextmanager
-def opened(folder: Path) -> Iterator[Callable[[int, int, np.ndarray], None]]:
-    """put(block, first row, signals (b, h, w)): on disk, and known to be there, when it returns.
+def write_block(folder: Path, block: int, place: int, signals: Signals) -> None:
+    """Put a block (b, h, w) at its place, in rows (h, w) from the end of the array.
 
-    Written to the file and not through a memory map, where a full disk would kill the process.
+    When this returns it is on disk, and known to be there. Written to the file and not through a
+    memory map, where a full disk would kill the process.
     """
-    about = read_about(folder / ABOUT_PART)
-    rows = about["shape"][0] * about["shape"][1]
-    with open(folder / ARRAY_PART, "r+b") as array, open(folder / DONE, "r+b") as done:
-        end = array.seek(0, os.SEEK_END)
-
-        def put(block: int, first: int, signals: np.ndarray) -> None:
-            row = np.ascontiguousarray(signals, dtype=np.float32)[0].nbytes
-            for file, place, content in (
-                (array, end - (rows - first) * row, signals.tobytes()), (done, block, b"\1")
-            ):
-                file.seek(place)
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-
-        yield put
+    for name, end, offset, content in (
+        (ARRAY_PART, os.SEEK_END, -place * signals[0].nbytes, signals.tobytes()),
+        (DONE, os.SEEK_SET, block, b"\1"),
+    ):
+        with open(folder / name, "r+b") as file:
+            file.seek(offset, end)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def finish(folder: Path) -> None:

@@ -5,7 +5,11 @@ The epoch is chosen by it: the training loss keeps falling while the network mem
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -19,7 +23,7 @@ from .subjects import per_subject
 
 
 def hold_out(
-    concepts: tuple[str, ...], share: float, seed: int, validation: str = "concept",
+    concepts: Sequence[str], share: float, seed: int, validation: str = "concept",
     places: Tensor | None = None,
 ) -> Tensor | None:
     """Rows (m,) to hold out of training, to choose the epoch by; None if `share` is 0.
@@ -28,6 +32,18 @@ def hold_out(
     ask. By "image" single images are, as NICE does (740 of 16,540); others of their concepts are
     then learned from, and the error is flattering. `places` (n,) say which image each row shows,
     where several subjects saw the same: what is kept aside is kept aside of all.
+
+    Raises
+    ------
+    ValueError
+        Nothing would be left to learn from.
+
+    Examples
+    --------
+    >>> concepts = ("cat", "cat", "cup", "cup", "car", "car")
+    >>> rows = hold_out(concepts, share=0.2, seed=0)
+    >>> len(rows), len({concepts[row] for row in rows})  # one of three concepts, whole
+    (2, 1)
     """
     if share == 0:
         return None
@@ -70,8 +86,8 @@ def heldout_mse(
 
 
 def heldout_references(
-    model: ImageToBrain, signals: np.ndarray, y0: Tensor, rows: Tensor,
-    subject: np.ndarray | None = None,
+    model: ImageToBrain, signals: npt.NDArray[np.float32], y0: Tensor, rows: Tensor,
+    subject: npt.NDArray[np.integer[Any]] | None = None,
 ) -> dict[str, float]:
     """MSE on the held-out rows of what `heldout_mse` must beat, by name.
 
@@ -83,10 +99,10 @@ def heldout_references(
     aside[rows] = True
     whose = torch.zeros(len(signals), dtype=torch.long)
     whose = whose if subject is None else torch.from_numpy(subject)
-    signals = torch.from_numpy(signals)
+    recorded = torch.from_numpy(signals)
     squares = []
-    for own in (whose == place for place in whose.unique()):
-        squares.append((mean_erp(signals[own & ~aside]) - signals[own & aside]).square())
+    for own in (whose == place for place in sorted(set(whose.tolist()))):
+        squares.append((mean_erp(recorded[own & ~aside]) - recorded[own & aside]).square())
     references = {"mean ERP": torch.cat(squares).mean().item()}
     if model.encoding is not None:
         weights = torch.eye(max(len(model.subjects), 1))[whose[aside]]

@@ -81,7 +81,14 @@ def now(sums: Tensor, pace: Pace) -> str:
 
 
 def describe(row: dict[str, Any]) -> str:
-    """A row in words."""
+    """A row in words.
+
+    Examples
+    --------
+    >>> describe({"epoch": 3, "loss": 0.91, "heldout_mse": 0.2217, "skipped": 0,
+    ...           "images_per_second": 12.3, "memory_mb": 456.0})
+    'epoch 3: loss 0.9100, held-out MSE 0.2217, 12 images/s, 456 MB'
+    """
     held = "" if row["heldout_mse"] is None else f", held-out MSE {row['heldout_mse']:.4f}"
     left_out = f", {row['skipped']} steps left out" if row["skipped"] else ""
     return f"epoch {row['epoch']}: loss {row['loss']:.4f}{held}{left_out}{speed(row)}"
@@ -99,16 +106,29 @@ def kept_epoch(log: list[dict[str, Any]]) -> int:
 
     As good: within TOLERANCE. The error is that of the mean alone; while it stands still, samples
     still gain from longer training.
+
+    Examples
+    --------
+    >>> errors = 0.30, 0.2200, 0.2201, 0.25
+    >>> kept_epoch([{"epoch": i, "heldout_mse": e} for i, e in enumerate(errors, 1)])
+    3
     """
-    scored = [row for row in log if row["heldout_mse"] is not None]
+    errors: dict[int, float | None] = {row["epoch"]: row["heldout_mse"] for row in log}
+    scored = {epoch: error for epoch, error in errors.items() if error is not None}
     if not scored:
-        return log[-1]["epoch"]
-    bound = min(row["heldout_mse"] for row in scored) * (1 + TOLERANCE)
-    return max(row["epoch"] for row in scored if row["heldout_mse"] <= bound)
+        return max(errors)
+    bound = min(scored.values()) * (1 + TOLERANCE)
+    return max(epoch for epoch, error in scored.items() if error <= bound)
 
 
 def to_csv(log: list[dict[str, Any]]) -> str:
-    """All rows; cells that were not measured are empty."""
+    """The text of log.csv: all rows; cells that were not measured are empty.
+
+    Examples
+    --------
+    >>> to_csv([{"epoch": 1, "step": 50, "loss": 0.91}]).splitlines()[1][:12]
+    '1,50,0.91,,,'
+    """
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()

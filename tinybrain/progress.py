@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from types import FrameType
 
 EVERY = 1.0  # seconds between two looks at a run, each of which makes the host wait for the device
 WIDTH = 20  # of the bar, in characters
@@ -67,7 +68,15 @@ class Bar:
 
 @contextmanager
 def bar(total: int, done: int, progress: bool) -> Iterator[Bar]:
-    """A bar of steps, of which `done` are behind; silent without `progress`."""
+    """A bar of steps, of which `done` are behind; silent without `progress`.
+
+    Examples
+    --------
+    >>> with bar(total=3, done=1, progress=True) as shown:
+    ...     shown.update()
+    ...     shown.say(f"{shown.done} of {shown.total} are done")
+    2 of 3 are done
+    """
     shown = Bar(total, done, progress)
     try:
         yield shown
@@ -77,18 +86,36 @@ def bar(total: int, done: int, progress: bool) -> Iterator[Bar]:
 
 @contextmanager
 def interruptible() -> Iterator[threading.Event]:
-    """Ctrl-C or SIGTERM asks the run to stop after the step under way; a second one at once."""
+    """Ctrl-C or SIGTERM asks the run to stop after the step under way; a second one at once.
+
+    Yields an event that is set once somebody has asked; outside the main thread, where no signal
+    arrives, one that never is. Signals are handled as before when the block ends.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        At the second Ctrl-C.
+
+    Examples
+    --------
+    >>> with interruptible() as stop:
+    ...     for step in range(10):
+    ...         if stop.is_set():
+    ...             break  # what is on disk is whole
+    >>> step
+    9
+    """
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
-    def restore():
+    def restore() -> None:
         for number, handler in before.items():
             signal.signal(number, handler)
 
-    def ask(number, frame):
+    def ask(number: int, frame: FrameType | None) -> None:
         stop.set()
         restore()
         with suppress(OSError):

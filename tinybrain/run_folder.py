@@ -34,7 +34,18 @@ STATE = re.compile(r"run-(\d{8,})\.pt")
 
 
 def states(folder: str | Path) -> dict[int, Path]:
-    """The files of states by their step, newest first; whether they are good is not looked at."""
+    """The files of states by their step, newest first; whether they are good is not looked at.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     for step in (10, 20, 30):
+    ...         path = save_state(folder, "run", {"step": step}, step)
+    ...     [step, *older] = states(folder)
+    >>> path.name, step, older
+    ('run-00000030.pt', 30, [20])
+    """
     found = ((STATE.fullmatch(path.name), path) for path in Path(folder).glob("run-*.pt"))
     by_step = {int(match[1]): path for match, path in found if match}
     return dict(sorted(by_step.items(), reverse=True))
@@ -44,6 +55,8 @@ def save_state(
     folder: str | Path, kind: str, content: dict[str, Any], step: int, keep: int = 2
 ) -> Path:
     """Write the state after `step`, then remove older ones, so that `keep` are left with it.
+
+    `kind` and `content` are as in `checkpoint.save`.
 
     Raises
     ------
@@ -89,6 +102,16 @@ def load_state(
     ------
     ValueError
         If there are states and all are damaged, or as `checkpoint.load`; nothing is renamed.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     before = load_state(folder, "run")
+    ...     _ = save_state(folder, "run", {"step": 7}, 7)
+    ...     content, note = load_state(folder, "run")
+    >>> before, content["step"], note
+    ((None, ''), 7, '')
     """
     damaged: dict[Path, str] = {}
     for path in states(folder).values():
@@ -137,6 +160,16 @@ def locked(folder: str | Path) -> Iterator[None]:
         If another run holds the folder; its host, process and time of start are named.
     OSError
         If the folder cannot be written, or is on a file system without locks.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder, locked(folder):
+    ...     try:
+    ...         locked(folder).__enter__()
+    ...     except ValueError as error:
+    ...         print(error)
+    /... is in use by process ... on ... since ...; wait for it or stop it, or name another folder
     """
     with _open_lock(Path(folder)) as file:
         try:

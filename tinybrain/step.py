@@ -11,8 +11,8 @@ far (Karras et al. 2024, power function profile).
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from . import parallel
-from .ddpm import gaussian
+from .ddpm import DDPM, gaussian
 from .denoiser import Denoiser, seeded
 from .parallel import Ranks
 from .recipes import Recipe
@@ -45,24 +45,33 @@ class State:
     optimizer: torch.optim.Optimizer
     network: nn.Module  # the U-Net, or the wrapper that averages its gradients over ranks
     denoiser: Denoiser  # the network as it is called
+    sums: Tensor  # (2, BINS) losses and examples of the epoch, exact in float64
+    skipped: Tensor  # () steps left out so far
+    worst: Tensor  # (3,) the last of them: step, its first broken row, its timestep
     step: int = 0
     log: list[dict[str, Any]] = field(default_factory=list)
-    sums: Tensor | None = None  # (2, BINS) losses and examples of the epoch, exact in float64
-    skipped: Tensor | None = None  # () steps left out so far
-    worst: Tensor | None = None  # (3,) the last of them: step, its first broken row, its timestep
 
 
 def start(
     unet: UNet2D, recipe: Recipe, here: Ranks = Ranks(), tokens: int = 1, speed: Speed = Speed()
 ) -> State:
-    """The state before the first step; `tokens` are those of the context."""
+    """The state before the first step.
+
+    Parameters
+    ----------
+    unet : on the device where the run will be
+    recipe : its learning rate, weight decay, average and precision are used here
+    here : of how many processes this is one; of several, gradients are averaged over them
+    tokens : l of the contexts (n, l, d)
+    speed : what changes time and memory, but not what is learned
+    """
     set_recompute(unet, speed.recompute)
     device = next(unet.parameters()).device
     optimizer = torch.optim.AdamW(
         unet.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True
     )
     average = copy.deepcopy(unet).requires_grad_(False) if recipe.ema_width else unet
-    network = unet
+    network: nn.Module = unet
     if here.size > 1:  # with one token, queries and keys have no gradient: softmax over one is 1
         network = DistributedDataParallel(unet, find_unused_parameters=tokens == 1)
     return State(
@@ -73,13 +82,31 @@ def start(
 
 
 def train_step(
-    state: State, recipe: Recipe, ddpm, y0: Tensor, context: Tensor, rows: Tensor,
+    state: State, recipe: Recipe, ddpm: DDPM, y0: Tensor, context: Tensor, rows: Tensor,
     here: Ranks = Ranks(), micro_batch: int | None = None, subjects: int = 0,
 ) -> None:
-    """One step of AdamW on the rows (b,) of y0 (n, h, w) and context (n, l, d).
+    """One step of AdamW on the loss of Section 3.4.
 
-    With `micro_batch` the network sees so many rows at a time, to spare memory. The context of a
-    model of several subjects ends in so many weights.
+    Parameters
+    ----------
+    state : from `start`; its weights, moments, average and sums change
+    recipe, ddpm : of the run
+    y0 : Tensor (n, h, w), all targets
+    context : Tensor (n, l, d), as the network sees it
+    rows : Tensor (b,), whole numbers: the batch; each of `here` learns from its share
+    micro_batch : rows that the network sees at a time, to spare memory; by default all
+    subjects : how many weights of subjects the context ends in
+
+    Examples
+    --------
+    >>> from tinybrain.recipes import PAPER
+    >>> from tinybrain.unet import UNetConfig
+    >>> unet = UNet2D(UNetConfig((8, 8), (False, True), groups=4, heads=2, context_dim=4))
+    >>> state = start(unet, PAPER)
+    >>> y0, context = torch.randn(16, 3, 10), torch.randn(16, 1, 4)
+    >>> train_step(state, PAPER, PAPER.ddpm(), y0, context, rows=torch.arange(8))
+    >>> state.step, int(state.sums[1].sum())  # the log counts the rows by their timesteps
+    (1, 8)
     """
     y0, context = y0[rows], context[rows]
     draw = ddpm.draw(
@@ -92,20 +119,21 @@ def train_step(
     if recipe.context_noise:
         noise = gaussian(context.shape, seeded(recipe.seed, 4, state.step), like=context)
         context = context + recipe.context_noise * noise
-    mine = parallel.share(range(len(rows)), here)
+    mine: Sequence[int] = parallel.share(range(len(rows)), here)
     weight = here.size / len(rows) if mine else 0.0  # DDP takes the mean over ranks
     mine = mine or range(1)  # ranks wait for each other: one without rows looks at another's
     size = micro_batch or len(mine)
     state.optimizer.zero_grad()
-    for first in range(mine.start, mine.stop, size):
-        at = slice(first, min(first + size, mine.stop))
-        travels = at.stop == mine.stop or here.size == 1  # the gradient: with the last piece
-        quiet = nullcontext() if travels else state.network.no_sync()
+    for piece in (mine[first : first + size] for first in range(0, len(mine), size)):
+        at, last = slice(piece[0], piece[-1] + 1), piece[-1] == mine[-1]
+        quiet: AbstractContextManager[None] = nullcontext()
+        if isinstance(state.network, DistributedDataParallel) and not last:
+            quiet = state.network.no_sync()  # gradients travel once
         precise = in_tf32(y0.device, state.denoiser.speed.tf32)
-        with quiet, precise, dropout_seeded(state.unet, recipe.seed, 5, state.step, first):
+        with quiet, precise, dropout_seeded(state.unet, recipe.seed, 5, state.step, piece[0]):
             drawn = (part[at] for part in draw)
             losses = ddpm.losses(state.denoiser, y0[at], context[at], *drawn)        # (b,)
-            (losses.sum() * weight).backward()
+            torch.autograd.backward(losses.sum() * weight)
         if weight:
             note(state, ddpm.steps, losses.detach(), rows[at], draw.t[at])
     leave_out(state)
@@ -146,7 +174,8 @@ def leave_out(state: State) -> None:
     gradients = [p.grad for p in state.unet.parameters() if p.grad is not None]
     size = torch.stack(torch._foreach_norm(gradients)).float().norm()
     bad = (~torch.isfinite(size)).float()
-    state.optimizer.found_inf = bad  # fused AdamW looks at it, as it does for torch's GradScaler
+    # fused AdamW looks at it, as it does for torch's GradScaler, which sets it in this way
+    state.optimizer.found_inf = bad  # type: ignore[attr-defined]
     state.skipped += bad
 
 
@@ -157,7 +186,7 @@ def is_out_of_memory(error: RuntimeError | MemoryError) -> bool:
 
 
 def rows_that_fit(
-    state: State, recipe: Recipe, ddpm, y0: Tensor, context: Tensor, tried: int
+    state: State, recipe: Recipe, ddpm: DDPM, y0: Tensor, context: Tensor, tried: int
 ) -> int:
     """The most rows, of `tried` halved again and again, that a step can take; 0 if not even one."""
     while tried > 1:
@@ -168,7 +197,8 @@ def rows_that_fit(
         try:
             draw = ddpm.draw(y0[:tried], generator=seeded(recipe.seed, 3))
             denoiser = Denoiser(state.unet, recipe.bf16)
-            ddpm.losses(denoiser, y0[:tried], context[:tried], *draw).sum().backward()
+            losses = ddpm.losses(denoiser, y0[:tried], context[:tried], *draw)
+            torch.autograd.backward(losses.sum())
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -190,7 +220,18 @@ def update_average(average: UNet2D, unet: UNet2D, step: int, width: float) -> No
 
 @cache
 def exponent(width: float) -> float:
-    """gamma of a window of this relative width: (gamma+1) / ((gamma+2)^2 (gamma+3)) = width^2."""
+    """gamma of a window of this relative width: (gamma+1) / ((gamma+2)^2 (gamma+3)) = width^2.
+
+    Raises
+    ------
+    ValueError
+        No window is that wide: that of the plain mean of all steps has 0.289.
+
+    Examples
+    --------
+    >>> round(exponent(0.1), 2)  # the paper of Karras et al. has 6.94
+    6.94
+    """
     if not 0 < width < 0.28:
         raise ValueError(f"ema_width is {width}; wanted above 0 and below 0.28")
     roots = np.roots([1, 7, 16 - width**-2, 12 - width**-2])
