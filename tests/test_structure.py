@@ -93,12 +93,12 @@ def row_of(path):
 
 @cache
 def order():
-    """Places of files in the reading order; a folder is read where it is first named."""
-    first = {}
-    for number, listed in enumerate(listed for row in rows() for listed in row):
-        first.setdefault(listed.relative_to(PACKAGE).parts[0], number)
-    tops = {path: path.relative_to(PACKAGE).parts[0] for path in FILES if path.stem != "__init__"}
-    return {path: first[top] for path, top in tops.items() if top in first}
+    """Places of files in the reading order; one without a name in the table has its folder's."""
+    places = {listed: number for number, listed in
+              enumerate(listed for row in rows() for listed in row)}
+    above = {path: [each for each in (path, *path.parents) if each in places] for path in FILES}
+    return {path: places[found[0]] for path, found in above.items()
+            if found and path.stem != "__init__"}
 
 
 # What imports what
@@ -246,8 +246,9 @@ def unwrapped(value):
     return getattr(value, "fget", None) or getattr(value, "__func__", value)
 
 
-PUBLIC = {name: found for name, found in public()
-          if inspect.isclass(found) or inspect.isfunction(found)}
+PUBLIC = {name: found for name, found in public()  # a protocol is called as its `__call__` says
+          if (inspect.isclass(found) and not getattr(found, "_is_protocol", False))
+          or inspect.isfunction(found)}
 
 
 @pytest.mark.parametrize("name", PUBLIC)
