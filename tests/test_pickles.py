@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from tests.pickled import write
 from tinybrain.things import pickles
 
 RECORDING = {
@@ -26,15 +27,6 @@ METADATA = {
     "objects": np.array([["a", None], [{"x": 1.5}, [True, -3, 2**70]]], dtype=object, order="F"),
     "scalars": [np.float32(1.5), np.int64(-3), np.bool_(True), np.str_("Cz"), 2.5, 70_000, (1,)],
 }
-
-
-def write(path, value, container=4):
-    """A value as np.save writes it, or as a bare pickle of the protocol given."""
-    if container == "npy":
-        np.save(path, value, allow_pickle=True)
-    else:
-        path.write_bytes(value if isinstance(value, bytes) else pickle.dumps(value, container))
-    return path
 
 
 def same(a, b):

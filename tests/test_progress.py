@@ -123,7 +123,7 @@ def test_the_first_key_is_answered_and_a_second_ends_at_once(capfd, listening):
     at_once = pytest.raises(KeyboardInterrupt, match="at once; run again to continue")
     with at_once, progress.interruptible() as stop:
         os.kill(os.getpid(), signal.SIGINT)
-        assert stop.is_set() and "once more stops at once" in capfd.readouterr().err
+        assert stop.is_set() and "press Ctrl-C again to stop at once" in capfd.readouterr().err
         os.kill(os.getpid(), signal.SIGINT)
         pytest.fail("still running")
     assert signal.getsignal(signal.SIGINT) is before
