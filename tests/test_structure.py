@@ -6,6 +6,7 @@ import inspect
 import re
 import subprocess
 import sys
+import tokenize
 from configparser import ConfigParser
 from functools import cache
 from pathlib import Path
@@ -23,6 +24,9 @@ CLIP_USES = {*CORE_USES, "PIL", "ftfy", "regex"}
 # the whole package; h5py and mne come with extras and are imported where they are needed
 USES = {*CLIP_USES, "numpy", "scipy", "matplotlib", "mne", "h5py"}
 HEAVY = {"matplotlib", "mne", "ftfy", "regex", "scipy", "h5py"}  # PIL is what CLIP looks at
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef)
+BLANK = (tokenize.ENCODING, tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT,
+         tokenize.DEDENT, tokenize.ENDMARKER)
 LONGEST = 40  # lines of a function's body, its docstring aside
 OPTIONS = {"arguments"}  # a list of command-line options may be as long as they are many
 
@@ -191,6 +195,22 @@ def test_files_and_lines_and_functions_stay_short(path):
         body = node.body[1:] if ast.get_docstring(node) is not None else node.body
         length = body[-1].end_lineno - body[0].lineno + 1 if body else 0
         assert length <= LONGEST, f"{node.name}: {length} lines"
+
+
+def lines_of_code(path):
+    """Lines that hold code: no docstring, no comment, not empty."""
+    told = {line for node in ast.walk(tree(path)) if isinstance(node, DOCUMENTED)
+            and ast.get_docstring(node) for line in range(node.body[0].lineno,
+                                                          node.body[0].end_lineno + 1)}
+    with open(path, "rb") as file:
+        tokens = [token for token in tokenize.tokenize(file.readline) if token.type not in BLANK]
+    there = {line for token in tokens for line in range(token.start[0], token.end[0] + 1)}
+    return len(there - told)
+
+
+def test_the_core_is_small_enough_to_audit():
+    core = [PACKAGE / name for name in CORE] + sorted((PACKAGE / "clip").glob("*.py"))
+    assert 500 < sum(lines_of_code(path) for path in core) < 1400
 
 
 def test_the_readmes_line_counts_are_true():
