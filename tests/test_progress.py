@@ -165,7 +165,7 @@ def test_a_row_in_words():
     assert logs.describe(row) == "epoch 3: loss 0.5123, 1,235 images/s, 4,321 MB"
     row |= {"heldout_mse": 0.25, "skipped": 2, "images_per_second": 0.314}
     assert logs.describe(row) == (
-        "epoch 3: loss 0.5123, held-out MSE 0.2500, 2 steps left out, 0.31 images/s, 4,321 MB"
+        "epoch 3: loss 0.5123, held-out MSE 0.25000, 2 steps left out, 0.31 images/s, 4,321 MB"
     )
 
 

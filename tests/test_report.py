@@ -71,6 +71,26 @@ def test_an_untrained_residual_model_is_its_ridge(evaluation):
     assert mean["mse"] == pytest.approx(ridge["mse"], rel=0.05)
 
 
+def test_the_verdict_says_what_the_network_adds_to(evaluation):
+    model, result, *_ = evaluation
+    assert result.report["verdict"]["adds_to"]["name"] == model.encoding.name
+    assert f"{model.encoding.name}, which it adds to (" in report.verdict(result.report)
+
+
+def test_the_page_says_why_an_epoch_is_kept_and_how_the_truth_differs(evaluation):
+    made = evaluation[1].report | {"epoch": 7}
+    assert "epoch 7, the last, is kept" in report.to_markdown(made, {})
+    watched = made | {"recipe": made["recipe"] | {"heldout": 0.05}}
+    assert ("epoch 7 is kept, the last whose held-out MSE is within 0.1 % of the least"
+            in report.to_markdown(watched, {}))
+    unwatched = made | {"recipe": watched["recipe"] | {"zero_terminal_snr": False}}
+    assert "epoch 7, the last, is kept" in report.to_markdown(unwatched, {})
+    said = "The truth is known, for these recordings are simulated"
+    assert said in report.to_markdown(made, {})
+    real = made | {"rows": [r for r in made["rows"] if not r["name"].startswith("truth")]}
+    assert said not in report.to_markdown(real, {})
+
+
 def test_files(evaluation, tmp_path):
     path = report.write(evaluation[1].report, tmp_path, {"A caption": "figure.png"})
     text, data = path.read_text(), json.loads((tmp_path / "report.json").read_text())
@@ -163,6 +183,10 @@ def test_the_figures_are_drawn_from_the_report_as_read(evaluation, tmp_path):
     drawn = report_figures.draw_report(read, tmp_path)
     assert set(drawn.values()) == {path.name for path in tmp_path.iterdir()} == {
         "scores.png", "curves.png", "identification.png", "realism.png"}
+    explained = [caption for caption in drawn if "fall below zero" in caption]
+    assert [drawn[caption] for caption in explained] == ["curves.png"]
+    assert not any("fall below" in c for c in report_figures.draw_report(
+        read | {"ceiling": None}, tmp_path))
     for name in drawn.values():
         with Image.open(tmp_path / name) as picture:
             assert len(picture.convert("RGB").getcolors(10**6)) > 50, name

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.kept_figures import keep_figures
-from tinybrain import loss_figure, report_figures
+from tinybrain import log, loss_figure, report_figures
 
 
 @pytest.fixture
@@ -35,9 +35,10 @@ def test_scores_of_any_range_have_numbers_that_do_not_touch(best, worst, drawn, 
     assert all(one.x1 < other.x0 for one, other in pairwise(boxes))
 
 
-@pytest.mark.parametrize("last", [0.001, 0.05, 0.4, 0.8, 0.95])
-def test_a_loss_that_falls_by_little_or_much_has_numbers_to_read(last, drawn, tmp_path):
-    losses = np.geomspace(1, last, 6)
+@pytest.mark.parametrize("first, last", [(1, 0.001), (1, 0.05), (1, 0.4), (1, 0.8), (1, 0.95),
+                                         (1.03, 0.775), (0.95, 0.65), (1.2, 1.9)])
+def test_a_loss_that_falls_by_little_or_much_has_numbers_to_read(first, last, drawn, tmp_path):
+    losses = np.geomspace(first, last, 6)
     rows = [{"epoch": e, "loss": loss, "heldout_mse": None, **{f"bin{i}": loss for i in range(10)}}
             for e, loss in enumerate(losses)]
     loss_figure.plot_loss(rows, tmp_path / "loss.png", {})
@@ -46,3 +47,29 @@ def test_a_loss_that_falls_by_little_or_much_has_numbers_to_read(last, drawn, tm
     boxes = shown(figure.axes[0].yaxis, *figure.axes[0].get_ylim())
     assert len(boxes) >= 3
     assert all(one.y1 < other.y0 for one, other in pairwise(boxes))
+
+
+def test_the_loss_says_what_kept_means(drawn, tmp_path):
+    errors = 0.30, 0.2200, 0.2201, 0.25
+    rows = [{"epoch": e, "loss": 1, "heldout_mse": error, **{f"bin{i}": 1 for i in range(10)}}
+            for e, error in enumerate(errors, 1)]
+    for kept, said in ((3, "kept: the last within 0.1 % of the least"), (None, "least")):
+        loss_figure.plot_loss(rows, tmp_path / "loss.png", {}, kept=kept)
+        right = drawn[-1].axes[1]
+        assert [text.get_text() for text in right.get_legend().get_texts()] == [said]
+        (ring,) = (line for line in right.lines if line.get_label() == said)
+        assert ring.get_xdata()[0] == (kept or 2)
+    assert loss_figure.TOLERANCE == log.TOLERANCE and log.kept_epoch(rows) == 3
+
+
+def test_lines_that_fall_together_can_be_told_apart(drawn, tmp_path):
+    same = {"sensors": [0.2, 0.1], "times": [0.0, 0.1, 0.2]}
+    names = "conditional mean", "ridge", "ridge with products", "noise ceiling"
+    report_figures.plot_curves({"curves": {name: same for name in names} | {"times": [0, 1, 2]}},
+                               tmp_path / "curves.png")
+    axes = drawn[0].axes[1]
+    lines = {line.get_label(): line for line in axes.lines}
+    assert set(names) <= set(lines)
+    own, base, ridge = (lines[name] for name in (names[0], names[2], names[1]))
+    assert base.get_zorder() > own.get_zorder() and base.get_linestyle() == "--"
+    assert base.get_color() == ridge.get_color() and ridge.get_linestyle() == "-"

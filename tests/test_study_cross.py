@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.kept_figures import keep_figures
 from tests.study_reports import made, study
 from tinybrain import paper
 from tinybrain.margins import margins
-from tinybrain.study import cross, tables
+from tinybrain.study import cross, drawing, tables
 
 
 @pytest.fixture
@@ -101,3 +102,21 @@ def test_subjects_with_other_sensors_times_or_images_are_refused(three):
         cross.matrix({1: made(1), 2: made(2, images=("a", "b", "c", "q"))}, "one", "mse")
     with pytest.raises(ValueError, match="1 came; wanted two"):
         cross.section(study(Path("nowhere"), subjects=(1,)), Path("nowhere"))
+
+
+def test_the_papers_matrix_stands_beside_real_recordings_only(tmp_path, three, monkeypatch):
+    kept = keep_figures(monkeypatch, drawing)
+    made = {"one sample": cross.matrix(three, "one", "mse")}
+    for of in (study(tmp_path, subjects=(1, 2, 7)),
+               study(tmp_path, subjects=(1, 2, 7), data="x")):
+        figure = cross.heat_maps(of, made, "mse", "a.u.²", tmp_path)
+        maps = [axes for axes in kept[-1].axes if axes.get_title("left")]
+        assert len(maps) == 2 - of.demo
+        assert all("colour scale of its own" in axes.get_title("left") for axes in maps)
+        bars = [axes.get_ylabel() for axes in kept[-1].axes if axes not in maps]
+        assert bars == ["MSE (a.u.²)", "MSE"][: len(maps)]  # the paper's has no unit
+        assert ("does not state its unit" in figure.caption) != of.demo
+        notes = cross.matrix_table(of, made["one sample"], "mse", "one sample", (1, 2, 7)).notes
+        assert ("The paper's corner: 0.231" in notes[0]) != of.demo
+        pattern = cross.heat_maps(of, made, "pattern", "", tmp_path)
+        assert "unit" not in pattern.caption

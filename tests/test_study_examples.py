@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import runpy
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 
-from tinybrain.study import command, pieces
+from tinybrain.study import command, pieces, plan
+from tinybrain.things import make_demo
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SENSORS = ("O1", "Oz", "O2", "Pz", "Cz")
@@ -70,6 +72,40 @@ def test_one_study_by_all_examples(tiny, monkeypatch, capsys):
     capsys.readouterr()
     run("reproduce_paper.py", "--plan", monkeypatch=monkeypatch)
     assert "all 8 models are finished" in capsys.readouterr().out
+
+
+def test_only_subjects_whose_files_are_there_are_planned(tiny, monkeypatch, capsys):
+    data = make_demo("data", subjects=3, **command.DEMO_DATA["eeg"])
+    next(data.glob("**/sub-03/*test*")).unlink()
+    monkeypatch.setattr(plan, "time_steps", lambda *_: plan.Estimate(60.0, "thin air"))
+
+    def ask(*words):
+        words = ("--eeg", str(data), "--small", "--plan", *words)
+        monkeypatch.setattr(sys, "argv", ["evaluate.py", *words])
+        runpy.run_path(str(EXAMPLES / "evaluate.py"), run_name="__main__")
+
+    ask()
+    said = capsys.readouterr().out
+    assert "data: subjects 1, 2; no training and test recordings of 3, 4, 5, 6, 7, 8, 9, 10" in said
+    assert "2 of 2 models" in said and "eeg sub-02" in said and "eeg sub-03" not in said
+    ask("--eeg-subjects", "2")
+    assert "left out" not in (said := capsys.readouterr().out) and "1 of 1 models" in said
+    for wrong, part in ((9, "training"), (3, "test")):
+        with pytest.raises(SystemExit, match=rf"no preprocessed_eeg_{part}.npy of subject {wrong}"):
+            ask("--eeg-subjects", "1", str(wrong))
+        assert not capsys.readouterr().out
+    shutil.rmtree(data / "Preprocessed_data_250Hz", ignore_errors=True)
+    for folder in data.glob("**/sub-0?"):
+        shutil.rmtree(folder)
+    with pytest.raises(SystemExit, match="no preprocessed_eeg_training.npy of subject 1"):
+        ask()
+
+
+@pytest.mark.parametrize(("asked", "wanted"), [(None, 2), (3, 3)])
+def test_trials_are_those_asked_for(tiny, asked, wanted):
+    args = command.arguments("").parse_args(["--only", "eeg"])
+    args.trials = asked
+    assert command.studies(args)[0].args.trials == wanted
 
 
 def test_what_cannot_be_asked_for_is_said(tiny, monkeypatch):

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.kept_figures import keep_figures
 from tests.study_reports import finish, report, study
 from tinybrain import paper
-from tinybrain.study import ways, within
-from tinybrain.study.pieces import WAYS, Piece
+from tinybrain.study import drawing, others, ways, within
+from tinybrain.study.pieces import PAPERS, WAYS, Piece
 from tinybrain.uncertainty import Interval
 
 
@@ -52,6 +53,51 @@ def test_a_demo_says_that_it_is_one(tmp_path):
     assert within.DEMO_NOTE in within.table(study(tmp_path), {1: report()}, "mse").notes
     of = study(tmp_path, data="x")
     assert within.DEMO_NOTE not in within.table(of, {1: report()}, "mse").notes
+
+
+def with_products(made):
+    """As of a model that adds to ridge with products."""
+    return made | {"rows": [*made["rows"], {"name": "ridge with products", "mse": 0.35}]}
+
+
+def test_ridge_with_products_has_a_column_where_a_model_adds_to_it(tmp_path):
+    of = study(tmp_path, data="x")
+    some = {1: with_products(report()), 2: report()}
+    made = within.table(of, some, "mse")
+    assert made.columns[5:8] == ("ridge", "ridge with products", "noise ceiling")
+    assert column(made, "ridge with products") == [0.35, None, None, None]
+    assert any("adds to ridge with products" in note for note in made.notes)
+    assert "ridge with products" in within.panel(made, "MSE").marks
+    left_out = others.table(of, some, some, "mse")
+    assert column(left_out, "others' ridge with products")[:2] == [0.35, None]
+    assert column(left_out, "noise ceiling")[:2] == [0.1, 0.1]
+    without = {1: report(), 2: report()}
+    for plain in (within.table(of, without, "mse"), others.table(of, without, without, "mse")):
+        assert not any("products" in words for words in (*plain.columns, *plain.notes))
+
+
+def test_a_demo_has_none_of_the_papers_numbers(tmp_path):
+    for demo in (True, False):
+        of = study(tmp_path, **({} if demo else {"data": "x"}))
+        both = {way: {1: report(), 2: report()} for way in WAYS}
+        for made in (within.table(of, both[PAPERS], "mse"),
+                     ways.table(of, both, "mse", "one sample")):
+            written = " ".join((*made.columns, *made.notes[:-1]))
+            assert ("paper" in written) != demo
+            assert (made.notes[-1] == within.DEMO_NOTE) == demo
+
+
+def test_an_axis_has_its_unit(tmp_path, monkeypatch):
+    kept = keep_figures(monkeypatch, drawing)
+    for of in (study(tmp_path, data="x"), study(tmp_path)):
+        for piece in of.pieces(*WAYS):
+            finish(of, piece, report())
+        for module in (within, ways):
+            module.section(of, tmp_path / "figures")
+            figure = kept[-1]
+            assert [axes.get_ylabel() for axes in figure.axes][:2] == ["MSE (a.u.²)", "PCC"]
+            named = {text.get_text() for text in figure.legends[0].get_texts()}
+            assert ("paper" in named) != of.demo
 
 
 def test_ways_are_compared_subject_by_subject(tmp_path):

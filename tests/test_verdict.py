@@ -27,9 +27,10 @@ def effect(p, value=0.2):
                                  "p": p, "gap": [0.2, 0.1, 0.3], "permutations": 9, "seed": 0}}
 
 
-def found(own, *, realism=NO_REALISM, image=NO_EFFECT, ceiling=HARD + 1, single=None, **errors):
+def found(own, *, realism=NO_REALISM, image=NO_EFFECT, ceiling=HARD + 1, single=None,
+          adds_to=None, **errors):
     errors = {"mean ERP": HARD + 3, "one sample": HARD + 9, "conditional mean": own} | errors
-    return facts(errors, "conditional mean", single, ceiling, realism, image)
+    return facts(errors, "conditional mean", single, ceiling, realism, image, adds_to=adds_to)
 
 
 def test_answers_are_those_of_the_interval_of_paired_differences():
@@ -128,6 +129,66 @@ def test_every_case_reads_and_says_what_the_facts_say():
     json.dumps(alone, allow_nan=False)
 
 
+@pytest.mark.parametrize("shift, word, said", [
+    (2.0, "not told apart from", "the network improves nothing that these images show;"),
+    (2.5, "worse than", "the network improves nothing; what it adds is the variation"),
+    (1.5, "better than", ""),
+])  # fmt: skip
+def test_the_network_is_judged_by_what_it_adds_to(shift, word, said):
+    errors = {"ridge": HARD + 4, "ridge with products": HARD + 2}
+    made = found(HARD + shift + JITTER, adds_to="ridge with products", **errors)
+    text = words(made)
+    assert ", better than ridge (" in text
+    assert f", and {word} ridge with products, which it adds to (" in text
+    assert ("So of the mean" in text) == bool(said) and said in text
+    expected = {"name": "ridge with products"} | above(HARD + shift + JITTER, HARD + 2)
+    assert made["adds_to"] == expected
+    alone = words(facts({name: error[:1] for name, error in errors.items()} | {
+        "mean ERP": HARD[:1] + 3, "one sample": HARD[:1], "conditional mean": HARD[:1] + shift},
+        "conditional mean", None, None, NO_REALISM, NO_EFFECT, adds_to="ridge with products"))
+    assert "ridge with products's, on one image" in alone and "So of the mean" not in alone
+
+
+def test_plain_ridge_is_compared_once_where_the_network_adds_to_it():
+    made = found(HARD + 2 + JITTER, adds_to="ridge", ridge=HARD + 2)
+    text = words(made)
+    assert text.count("not told apart from ridge") == 1
+    assert "(" in text and ", and not told apart from ridge, which it adds to (" in text
+    assert "the network improves nothing that these images show" in text
+
+
+def test_of_a_mean_of_samples_the_network_is_not_blamed_for_their_noise():
+    errors = {"mean ERP": HARD + 3, "one sample": HARD + 9, "mean of 4 samples": HARD + 5,
+              "ridge": HARD + 2}
+    text = words(facts(errors, "mean of 4 samples", None, None, NO_REALISM, NO_EFFECT,
+                       adds_to="ridge"))
+    assert "worse than ridge, which it adds to" in text and "So of the mean" not in text
+
+
+def test_a_small_difference_has_bounds_that_are_not_zero():
+    own = (HARD + 2) * (1.0013 + 0.001 * JITTER)
+    assert re.search(r"worse than ridge \(0\.13 % more, 95 % interval 0\.1\d to 0\.1\d %\)",
+                     words(found(own, ridge=HARD + 2)))
+
+
+def test_a_report_made_before_has_words_too():
+    made = found(HARD + 2 + JITTER, ridge=HARD + 2)
+    without = {name: fact for name, fact in made.items() if name != "adds_to"}
+    assert words(without) == words(made) and "which it adds to" not in words(made)
+
+
+def test_beyond_ten_times_it_is_said_how_many_times():
+    errors = {"ridge": HARD + 3}
+    far = words(found(1e5 * (HARD + 3), **errors))
+    amount = "(100,000 times the MSE, 95 % interval 100,000 to 100,000)"
+    assert f"worse than the mean ERP {amount}, and worse than ridge {amount}." in far
+    assert "of the way" not in far and "% more" not in far
+    near = words(found(9 * (HARD + 3), **errors))
+    assert "(800.0 % more, 95 % interval 800.0 to 800.0 %)" in near
+    small = found(HARD + 3.5, ceiling=HARD + 2.999)  # the gap is next to nothing
+    assert small["share_of_ceiling"][0] < -100 and "of the way" not in words(small)
+
+
 def test_the_report_s_words_are_made_from_its_facts():
     made = found(HARD + 2, image=effect(0.5))
     again = json.loads(json.dumps(report.plain(made)))
@@ -137,7 +198,7 @@ def test_the_report_s_words_are_made_from_its_facts():
 # --- awkward reports, from arrays ----------------------------------------------------------------
 
 
-def judged(n=6, k=2, r=8, averaged=2, *, mean=False, ridge=True, w=8):
+def judged(n=6, k=2, r=8, averaged=2, *, mean=False, ridge=True, w=8, products=False):
     rng = np.random.default_rng(3)
     train = types.SimpleNamespace(
         signals=rng.standard_normal((30, 3, w)), repeats=averaged, sensors=tuple("ABC"),
@@ -150,6 +211,8 @@ def judged(n=6, k=2, r=8, averaged=2, *, mean=False, ridge=True, w=8):
         rng.standard_normal((n, k, 3, w)), guess if mean else None, train, test,
         ridge=0.5 * guess if ridge else None,
         left_out=rng.standard_normal((30, 3, w)) if ridge else None,
+        others={"ridge with products": 0.9 * guess} if products else None,
+        adds_to="ridge with products" if products else None,
     )
 
 
@@ -192,6 +255,23 @@ def test_every_number_on_the_page_has_its_interval():
         assert len(each["generated"]) == len(each["chance"]) == 3
     assert all(made[key]["seed"] == 0 for key in ("identification", "realism", "ceiling"))
     assert made["seed"] == 0
+
+
+def test_what_the_network_adds_to_is_wherever_results_are_summed_up(tmp_path):
+    made = judged(n=12, mean=True, products=True)
+    by = {row["name"]: row for row in made["rows"]}
+    own, base = by["conditional mean"], by["ridge with products"]
+    assert own["r2_products"] == pytest.approx(1 - own["mse"] / base["mse"])
+    assert made["verdict"]["adds_to"]["share"] == [own["r2_products"],
+                                                   *own["intervals"]["r2_products"]]
+    assert list(made["curves"]) == ["conditional mean", "ridge", "ridge with products",
+                                    "noise ceiling", "times"]
+    assert "ridge with products" in made["identification"]["by"]
+    page = report.write(made, tmp_path, {}).read_text()
+    assert "R² vs ridge with products" in page and ", which it adds to (" in page
+    before = judged(n=12, mean=True)
+    assert "products" not in str(before)
+    assert "products" not in report.write(before, tmp_path, {}).read_text()
 
 
 def test_a_reports_seed_is_all_that_chance_depends_on():

@@ -81,15 +81,15 @@ def now(sums: Tensor, pace: Pace) -> str:
 
 
 def describe(row: dict[str, Any]) -> str:
-    """A row in words.
+    """A row in words; of the held-out error as many digits as tell epochs apart.
 
     Examples
     --------
     >>> describe({"epoch": 3, "loss": 0.91, "heldout_mse": 0.2217, "skipped": 0,
     ...           "images_per_second": 12.3, "memory_mb": 456.0})
-    'epoch 3: loss 0.9100, held-out MSE 0.2217, 12 images/s, 456 MB'
+    'epoch 3: loss 0.9100, held-out MSE 0.22170, 12 images/s, 456 MB'
     """
-    held = "" if row["heldout_mse"] is None else f", held-out MSE {row['heldout_mse']:.4f}"
+    held = "" if row["heldout_mse"] is None else f", held-out MSE {row['heldout_mse']:#.5g}"
     left_out = f", {row['skipped']} steps left out" if row["skipped"] else ""
     return f"epoch {row['epoch']}: loss {row['loss']:.4f}{held}{left_out}{speed(row)}"
 

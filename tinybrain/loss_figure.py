@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 BINS = 10  # of the timestep, in the training log
+TOLERANCE = 1e-3  # of the held-out error, as in `log.py`: what it takes to be worse
 Log = Sequence[Mapping[str, object]]  # an epoch each: numbers, or the words of a CSV
 
 
@@ -35,7 +36,8 @@ def plot_loss(
     log : rows with epoch, loss, heldout_mse, bin0 ... bin9 (empty: not measured), or their CSV.
     path : file to write; its suffix chooses the format.
     references : MSE of each baseline by name.
-    kept : the epoch that was kept; by default the one of least error.
+    kept : the epoch that was kept, the last whose error is within TOLERANCE of the least; without
+        it the one of least error is marked.
 
     Raises
     ------
@@ -89,8 +91,9 @@ def _draw_heldout(
         axes.axhline(value, color=GREY, lw=1, ls="--")
     axes.plot(epoch, mse, "o-", color=GENERATED, lw=2, ms=3)
     at = mse.argmin() if kept is None else np.flatnonzero(epoch == kept)[0]
-    axes.plot(epoch[at], mse[at], "o", mfc="none", mec=INK, ms=10)
-    axes.annotate("kept", (epoch[at], mse[at]), (0, 9), textcoords="offset points", ha="center")
+    said = "least" if kept is None else f"kept: the last within {100 * TOLERANCE:g} % of the least"
+    axes.plot(epoch[at], mse[at], "o", mfc="none", mec=INK, ms=10, label=said)
+    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0)
     axes.set(xlabel="epoch", ylabel="MSE of the conditional mean,\nheld-out images")
     _logarithmic(axes)
     free = -np.inf
@@ -106,11 +109,12 @@ def _logarithmic(axes: Axes) -> None:
 
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_yscale("log")
-    decades = np.ptp(np.log10(axes.get_ylim()))
-    subs = (1, 2, 5) if decades > 1 else (1, 1.5, 2, 3, 4, 5, 6, 8)
-    axes.yaxis.set_major_locator(LogLocator(subs=subs))
-    if decades < 0.2:  # where one or two of these fall, or none
-        axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    low, high = axes.get_ylim()
+    decades = np.log10(high / low)
+    places = LogLocator(subs=(1, 2, 5) if decades > 1 else (1, 1.5, 2, 3, 4, 5, 6, 8))
+    among = np.array(places.tick_values(low, high))
+    few = ((among >= low) & (among <= high)).sum() < 3  # of a narrow range
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]) if few else places)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.spines[["top", "right"]].set_visible(False)

@@ -42,7 +42,7 @@ from .paper import PAPER_EEG, PAPER_MEG
 from .parallel import Ranks
 from .pipeline import ImageToBrain
 from .recorded import Recorded
-from .report_page import table, to_markdown
+from .report_page import TRUTH, table, to_markdown
 
 __all__ = ["Evaluation", "attention_to_words", "evaluate", "judge", "plain", "table",
            "to_markdown", "verdict", "write"]
@@ -51,7 +51,7 @@ __all__ = ["Evaluation", "attention_to_words", "evaluate", "judge", "plain", "ta
 PAPER: dict[tuple[str, tuple[int, ...]], tuple[int, dict[int, tuple[float, float]]]] = {
     ("eeg", (63, 250)): (1, PAPER_EEG), ("meg", (271, 200)): (4, PAPER_MEG),
 }  # fmt: skip
-ONE, CONDITIONAL, TRUTH = "one sample", "conditional mean", "truth (best possible)"
+ONE, CONDITIONAL = "one sample", "conditional mean"
 
 
 class Evaluation(NamedTuple):
@@ -95,11 +95,12 @@ def evaluate(
         context_test, trials, seed=seed, here=here, progress=progress and here.first
     ).data
     mean = model.mean(context_test).data[:, 0] if model.recipe.has_conditional_mean else None
-    base = model.encoding.name if model.encoding else "ridge"  # what the network adds to
+    base = model.encoding.name if model.encoding else None  # what the network adds to
+    adds_to = {} if base in (None, "ridge") else {base: model.base(context_test).numpy()}
     report = judge(
         samples, mean, train, test, ridge=ridge.predict(pooled(context_test)).numpy(),
         left_out=left_out.numpy(), truth=truth, subject=subject, seed=seed,
-        others={base: model.base(context_test).numpy()} if base != "ridge" else {},
+        others=adds_to, adds_to=base,
     ) | {
         "encoder": asdict(model.encoder),
         "attention": attention_to_words(model, context_test),
@@ -115,8 +116,8 @@ def evaluate(
 def judge(
     samples: np.ndarray, mean: np.ndarray | None, train: Recorded, test: Recorded, *,
     ridge: np.ndarray | None = None, left_out: np.ndarray | None = None,
-    others: Mapping[str, np.ndarray] | None = None, truth: np.ndarray | None = None,
-    subject: int | None = None, seed: int = 0,
+    others: Mapping[str, np.ndarray] | None = None, adds_to: str | None = None,
+    truth: np.ndarray | None = None, subject: int | None = None, seed: int = 0,
 ) -> dict[str, Any]:
     """The whole report of generated signals, from arrays; no network.
 
@@ -130,6 +131,8 @@ def judge(
     left_out : (n_train, h, w), that of each training image by a fit without it. They choose the
         features of identification and the patterns of realism; without them there is neither.
     others : (n, h, w) by name, further predictions to have a row
+    adds_to : the encoding model that the network adds to, "ridge" or a name among `others`; the
+        verdict, the curves and identification then have it beside the prediction
     truth : (n, h, w), the noise-free signals where they are known
     subject : for the paper's value, where shapes are the paper's
     seed : of all that is drawn
@@ -169,7 +172,8 @@ def judge(
     rows = [scores.row(name, sums.get(name), errors, seed) for name in guesses]
     found: dict[str, Any] = {"rows": rows, "ceiling": None, "sample_ceiling": None}
     single, level = None, None
-    maps = {name: metrics.pcc_map(known[name], target) for name in (best, "ridge") if name in known}
+    bases = list(dict.fromkeys(("ridge", *([adds_to] if adds_to else []))))
+    maps = {name: metrics.pcc_map(known[name], target) for name in (best, *bases) if name in known}
     if test.signals.shape[1] > 1:
         noise, r = ceilings.noise_per_image(test.signals), test.signals.shape[1]
         single, level = noise * (1 / train.repeats + 1 / r), noise / r
@@ -177,7 +181,7 @@ def judge(
         maps["noise ceiling"] = parts.map()
         _add_ceilings(found, test.signals, parts, train.repeats, k, errors, seed)
     found["rows"] += _paper_row(train.kind, target.shape[1:], subject)
-    shown = {name: known[name] for name in ("mean ERP", "ridge", sampled, CONDITIONAL)
+    shown = {name: known[name] for name in ("mean ERP", *bases, sampled, CONDITIONAL)
              if name in known}
     found["curves"] = scores.curves(maps) | {"times": list(train.times)}
     found["identification"] = sections.identification(shown, target, train, left_out, seed)
@@ -185,7 +189,7 @@ def judge(
     found["image_effect"] = sections.image_effects(
         {name: known[name] for name in (best, sampled)}, target, seed)
     found["verdict"] = verdicts.facts(errors, best, single, level, found["realism"],
-                                      found["image_effect"], seed)
+                                      found["image_effect"], seed, adds_to=adds_to)
     return found | _about(samples, train, test, seed)
 
 

@@ -31,10 +31,16 @@ def draw_report(report: Mapping[str, Any], folder: str | Path) -> dict[str, str]
     report : of `report.evaluate`, or its report.json read back
     folder : to write to; it is made if it does not exist
     """
+    ceiling = (
+        ". The noise ceiling is estimated from how repetitions agree, at every sensor and time by "
+        "itself. Where images evoke little, that is noisy: it may fall below zero, where no true "
+        "ceiling is, and a prediction, which has none of that noise, may lie above it"
+    ) * bool(report["ceiling"])
     drawn = {
         "Scores of every prediction with 95 % intervals, and the noise ceiling":
             plot_scores(report, Path(folder) / "scores.png"),
-        "PCC image of each sensor, best first (by the ceiling if there is one), and at each time":
+        "PCC image of each sensor, best first (by the ceiling if there is one), and at each time"
+        + ceiling:
             plot_curves(report, Path(folder) / "curves.png"),
         "How often the true image comes first among so many candidates":
             plot_identification(report, Path(folder) / "identification.png"),
@@ -103,7 +109,7 @@ def plot_scores(report: Mapping[str, Any], path: str | Path) -> Path:
 
 
 def plot_curves(report: Mapping[str, Any], path: str | Path) -> Path | None:
-    """PCC image by sensor and by time: the best prediction, ridge, and the noise ceiling."""
+    """PCC image by sensor and by time: the best prediction, ridge, what it adds to, the ceiling."""
     from matplotlib.figure import Figure
 
     curves = {name: curve for name, curve in report["curves"].items() if name != "times"}
@@ -123,7 +129,7 @@ def plot_curves(report: Mapping[str, Any], path: str | Path) -> Path | None:
         axes.axhline(0, color=GREY, lw=0.5, zorder=0)
         axes.spines[["top", "right"]].set_visible(False)
     handles, labels = right.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False)
+    figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False)
     return save_figure(figure, path)
 
 
@@ -233,10 +239,11 @@ def _line(name: str) -> dict[str, Any]:
     """How a prediction, or a set of signals, is drawn in every figure."""
     styles = {"noise ceiling": (REAL, "--", 1.2), "recorded": (REAL, "-", 1.8),
               "other recorded": (REAL, ":", 1.5), "generated": (GENERATED, "-", 1.5),
-              "ridge": (GREY, "-", 1.2),
+              "ridge": (GREY, "-", 1.2), "ridge with products": (GREY, "--", 1.2),
               "conditional mean": (GENERATED, "-", 1.8)}
     colour, style, width = styles.get(name, (GENERATED, "--" if "mean of" in name else ":", 1.5))
-    return {"color": colour, "ls": style, "lw": width, "label": name}
+    over = 3 if name == "ridge with products" else 2  # dashes over what may lie just beneath them
+    return {"color": colour, "ls": style, "lw": width, "label": name, "zorder": over}
 
 
 def _colour(name: str) -> str:

@@ -11,13 +11,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .encoder import Encoder
+from .log import TOLERANCE
 from .scores import COLUMNS
 from .verdict import words
 
 HEADINGS = {
     "mse": "MSE", "r2": "R² vs mean ERP", "pattern": "PCC pattern", "image": "PCC image",
     "pooled": "PCC pooled", "r2_zero": "R² vs zero", "r2_ridge": "R² vs ridge",
+    "r2_products": "R² vs ridge with products",
 }  # fmt: skip
+TRUTH = "truth (best possible)"  # its row, where recordings are simulated
 HALVES = {"lower": "half against the other half (lower)", "corrected": "Spearman-Brown",
           "upper": "half against all (upper)"}
 MEASURES = {
@@ -109,6 +112,12 @@ def _explained(report: Mapping[str, Any]) -> list[str]:
         "recording would be. The noise ceiling is what the expected response itself would score, "
         "estimated from the repetitions (correlations: Spearman-Brown)."
     ]
+    if any(row["name"] == TRUTH for row in report["rows"]) and report["ceiling"]:
+        lines.append(
+            "\nThe truth is known, for these recordings are simulated; the noise ceiling estimates "
+            "what it scores from halves of the repetitions, as of any recording. The two differ by "
+            "the estimate's error: where images evoke little, its PCC image is rather too low."
+        )
     if repeats["train"] != repeats["test"]:
         lines.append(
             f"\nTraining targets average {repeats['train']} repetitions, test targets "
@@ -124,7 +133,7 @@ def _explained(report: Mapping[str, Any]) -> list[str]:
 
 
 def _references(report: Mapping[str, Any]) -> list[str]:
-    some = [column for column in ("r2_zero", "r2_ridge")
+    some = [column for column in ("r2_zero", "r2_ridge", "r2_products")
             if any(column in row for row in report["rows"])]
     lines = [table([row for row in report["rows"] if "r2_zero" in row], some, intervals=True)]
     ceiling = report["ceiling"]
@@ -186,6 +195,15 @@ def _effect(report: Mapping[str, Any]) -> list[str]:
     )]
 
 
+def _kept(report: Mapping[str, Any]) -> str:
+    """Which epoch is kept, and why that one (`log.kept_epoch`)."""
+    recipe = report["recipe"]
+    if not (recipe["heldout"] and recipe["zero_terminal_snr"]):  # no held-out error to choose by
+        return f"epoch {report['epoch']}, the last, is kept"
+    return (f"epoch {report['epoch']} is kept, the last whose held-out MSE is within "
+            f"{100 * TOLERANCE:g} % of the least")
+
+
 def _run(report: Mapping[str, Any]) -> list[str]:
     lines = [f"- training: {report['data']['train']}", f"- test: {report['data']['test']}"]
     count = f"{report['trials']} trial{'s' * (report['trials'] > 1)} an image"
@@ -207,8 +225,7 @@ def _run(report: Mapping[str, Any]) -> list[str]:
         f"- recipe {recipe['name']}: {recipe['prediction']}-prediction, {recipe['schedule']} "
         f"schedule{' with zero terminal SNR' if recipe['zero_terminal_snr'] else ''}, "
         f"{'ridge residual, ' if recipe['residual'] else ''}at most {recipe['epochs']} epochs of "
-        f"batch {recipe['batch_size']}, learning rate {recipe['lr']:g}; epoch {report['epoch']} is "
-        "kept",
+        f"batch {recipe['batch_size']}, learning rate {recipe['lr']:g}; {_kept(report)}",
         f"- validation: {validation}",
         f"- network: {report['parameters']:,} parameters, channels {report['unet']['channels']}, "
         f"{report['unet']['conditioning']}",

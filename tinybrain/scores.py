@@ -1,7 +1,8 @@
 """The rows of a report: what each prediction scores, and between which bounds.
 
 Five columns: MSE, R^2 against the mean ERP, and the three correlations of `metrics.pcc`; beside
-them R^2 against zero and against ridge. Values are those of `metrics.py`. Their 95 % intervals:
+them R^2 against zero, ridge and ridge with products, which a network may add to. Values are those
+of `metrics.py`. Their 95 % intervals:
 
     MSE, R^2, pattern   bootstrap over images of means, of ratios of means (`uncertainty.bootstrap`)
     pooled              likewise, of the means of x, y, x^2, y^2 and x y of each image
@@ -25,7 +26,8 @@ from .metrics import KINDS, as_pair, average, centre, ratio, unit
 from .uncertainty import Interval, bootstrap, jackknife
 
 COLUMNS = ("mse", "r2", *KINDS)
-AGAINST = {"r2": "mean ERP", "r2_zero": "zero", "r2_ridge": "ridge"}
+AGAINST = {"r2": "mean ERP", "r2_zero": "zero", "r2_ridge": "ridge",
+           "r2_products": "ridge with products"}  # the last where it is what a network adds to
 BLOCKS = 20  # of images, left out one after the other; fewer if there are fewer images
 ROUNDING = 1e-12  # of a sum of squares: what remains of it is rounding
 NOWHERE = float("nan")

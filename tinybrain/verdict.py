@@ -2,6 +2,8 @@
 
     above mean ERP, ridge   the difference of squared errors, image by image: "yes" if its 95 %
                             interval is above 0, "no" if below, "undecided" if 0 is inside
+    adds to                 the same, above the encoding model that the network adds to: what the
+                            network itself is worth
     share of the ceiling    (MSE(mean ERP) - MSE) / (MSE(mean ERP) - MSE(noise ceiling))
     one sample              its squared error less that of a perfect sampler's sample, "reached"
                             where 0 is inside the interval: "above" is worse, "below" is too quiet
@@ -15,7 +17,7 @@ Interval and p say what these images can tell. "Undecided" and "not told apart" 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -23,13 +25,14 @@ from .scores import Triple, explained, interval, mean
 from .uncertainty import gap_closed
 
 LEVEL = 0.05
+TIMES = 10  # a reference's MSE: beyond, a share of it says less than how many times it is
 ANSWERS = {1: "yes", 0: "undecided", -1: "no"}  # by the side of 0 where the interval lies
 
 
 def facts(
     errors: Mapping[str, np.ndarray], best: str, sample_ceiling: np.ndarray | None,
     ceiling: np.ndarray | None, realism: Mapping[str, Any], effect: Mapping[str, Any],
-    seed: int = 0,
+    seed: int = 0, *, adds_to: str | None = None,
 ) -> dict[str, Any]:
     """The verdict as a dictionary that JSON holds.
 
@@ -41,11 +44,12 @@ def facts(
         expected response itself; None where it is not known
     realism, effect : those sections of the report
     seed : of the bootstraps
+    adds_to : name among `errors` of the encoding model that the network adds to; None without one
 
     Returns
     -------
-    prediction, mse, above_mean_erp, above_ridge, ceiling (its MSE), share_of_ceiling, one_sample,
-    realism, image_effect; None for what cannot be told.
+    prediction, mse, above_mean_erp, above_ridge, adds_to (its name, and as above), ceiling (its
+    MSE), share_of_ceiling, one_sample, realism, image_effect; None for what cannot be told.
 
     Examples
     --------
@@ -64,6 +68,8 @@ def facts(
         "mse": interval(mean(own, seed)),
         "above_mean_erp": above(own, errors["mean ERP"], seed),
         "above_ridge": above(own, errors["ridge"], seed) if "ridge" in errors else None,
+        "adds_to": None if adds_to is None
+        else {"name": adds_to} | above(own, errors[adds_to], seed),
         "ceiling": None if ceiling is None else interval(mean(ceiling, seed)),
         "share_of_ceiling": _share(own, errors["mean ERP"], ceiling, seed),
         "one_sample": _one_sample(errors["one sample"], sample_ceiling, seed),
@@ -174,34 +180,64 @@ def words(found: Mapping[str, Any]) -> str:
     """The facts as one paragraph."""
     name = found["prediction"]
     said = [f"{name[0].upper()}{name[1:]}: MSE {_with(found['mse'], '.4f')}"]
-    said[0] += f", {_compared('the mean ERP', found['above_mean_erp'])}"
-    if found["above_ridge"] is None:
-        said[0] += "; ridge was not fitted."
-    else:
-        said[0] += f", and {_compared('ridge', found['above_ridge'])}."
-    said += [_of_ceiling(found), _of_sample(found["one_sample"]), _of_realism(found["realism"]),
-             _of_effect(found["image_effect"])]
+    *others, last = _references(found)
+    said[0] += "".join(f", {one}" for one in others) + f", {'and ' * bool(others)}{last}"
+    said[0] += "; ridge was not fitted." if found["above_ridge"] is None else "."
+    said += [_of_network(found), _of_ceiling(found), _of_sample(found["one_sample"]),
+             _of_realism(found["realism"]), _of_effect(found["image_effect"])]
     return " ".join(sentence for sentence in said if sentence)
 
 
-def _compared(reference: str, above_: Mapping[str, Any]) -> str:
+def _references(found: Mapping[str, Any]) -> list[str]:
+    """The prediction beside each thing it must beat; what the network adds to is the last."""
+    base = found.get("adds_to")  # a report of before may lack it
+    said = [_compared("the mean ERP", found["above_mean_erp"])]
+    if found["above_ridge"] is not None and (base is None or base["name"] != "ridge"):
+        said.append(_compared("ridge", found["above_ridge"]))
+    return said if base is None else [*said, _compared(base["name"], base, ", which it adds to")]
+
+
+def _compared(reference: str, above_: Mapping[str, Any], aside: str = "") -> str:
     answer, gain, share = above_["answer"], above_["gain"], above_["share"]
     if answer is None:
         word = "below" if gain[0] > 0 else "not below"
         return f"{word} {reference}'s, on one image, which decides nothing"
-    amount = ""
-    if share is not None:
-        value, low, high = (100 * part for part in share)
-        word = "less"
-        if value < 0:
-            value, low, high, word = -value, -high, -low, "more"
-        amount = f" ({value:.1f} % {word}, 95 % interval {low:.1f} to {high:.1f} %)"
+    amount = "" if share is None else f" ({_amount(share)})"
     return {"yes": "better than ", "no": "worse than ",
-            "undecided": "not told apart from "}[answer] + reference + amount
+            "undecided": "not told apart from "}[answer] + reference + aside + amount
+
+
+def _amount(share: Triple) -> str:
+    value, low, high = cast(tuple[float, float, float], tuple(share))
+    if _times(share) > TIMES:
+        return f"{1 - value:,.0f} times the MSE, 95 % interval {1 - high:,.0f} to {1 - low:,.0f}"
+    word = "less"
+    if value < 0:
+        value, low, high, word = -value, -high, -low, "more"
+    form = ".2f" if max(abs(low), abs(high)) < 0.01 else ".1f"  # so that bounds near 0 are seen
+    value, low, high = 100 * value, 100 * low, 100 * high
+    return f"{value:{form}} % {word}, 95 % interval {low:{form}} to {high:{form}} %"
+
+
+def _times(share: Triple | None) -> float:
+    """How many times a reference's MSE it is, of the share of it that is taken off."""
+    return 1.0 if share is None or share[0] is None else 1 - share[0]
+
+
+def _of_network(found: Mapping[str, Any]) -> str:
+    """Only of a conditional mean: a mean of samples holds their noise, which is no fault."""
+    base = found.get("adds_to")
+    if base is None or found["prediction"] != "conditional mean":
+        return ""
+    shown = {"undecided": " that these images show", "no": ""}.get(base["answer"])
+    return "" if shown is None else (f"So of the mean the network improves nothing{shown}; what it "
+                                     "adds is the variation of samples.")
 
 
 def _of_ceiling(found: Mapping[str, Any]) -> str:
     share = found["share_of_ceiling"]
+    if max(_times(found["above_mean_erp"]["share"]), _times(share)) > TIMES:
+        return ""  # so far off that it is on no way to it
     if share is not None:
         value, low, high = (100 * part for part in share)
         return (f"It is {round(value)} % of the way from the mean ERP to the noise ceiling "

@@ -113,14 +113,16 @@ def matrix_table(
     rows.append(("mean", *beside.target_mean.tolist(), beside.mean, None))
     corner = float(beside.target_std.mean())
     rows.append(("standard deviation", *beside.target_std.tolist(), None, corner))
-    printed = paper.cross_subject(study.kind, "mse" if measure == "mse" else "pcc")
+    notes = ["Deviations are over subjects (n - 1); in the corner the average of the lower "
+             "margin's."]
+    if not study.demo:
+        printed = paper.cross_subject(study.kind, "mse" if measure == "mse" else "pcc")
+        notes[0] += f" The paper's corner: {printed.mean:.3f}, deviation {printed.std:.3f}."
     return Table(
         f"Table {number}, {study.kind.upper()}, {short} of {what}",
         "Across subjects. Rows: subject trained on; columns: subject tested on.",
         ("trained on", *names, "mean", "standard deviation"), tuple(rows),
-        ("Deviations are over subjects (n - 1); in the corner the average of the lower margin's. "
-         f"The paper's corner: {printed.mean:.3f}, deviation {printed.std:.3f}.",
-         *[DEMO_NOTE] * study.demo),
+        tuple(notes + [DEMO_NOTE] * study.demo),
     )
 
 
@@ -195,24 +197,28 @@ def section(study: Study, folder: Path) -> Section:
         made = {what: matrix(found, field, measure) for field, what in WHAT.items()}
         body += [matrix_table(study, made[what], measure, what, study.subjects) for what in made]
         body.append(baseline_table(study, found, measure))
-        body.append(heat_maps(study, made, measure, folder))
+        unit = f"{next(iter(found.values())).unit}²" * (measure == "mse")
+        body.append(heat_maps(study, made, measure, unit, folder))
     numbers = {"eeg": "Tables 2 and 3", "meg": "Table 5"}[study.kind]
     return Section(f"{numbers}: {study.kind.upper()}, across subjects", tuple(body))
 
 
 def heat_maps(
-    study: Study, made: Mapping[str, np.ndarray], measure: str, folder: Path
+    study: Study, made: Mapping[str, np.ndarray], measure: str, unit: str, folder: Path
 ) -> Figure:
-    """Ours beside the paper's, of the subjects that both have."""
+    """Ours, beside real recordings also the paper's, of the subjects that both have."""
     number, short = TABLES[study.kind, measure]
     printed = paper.cross_subject(study.kind, "mse" if measure == "mse" else "pcc").cells
     both = tuple(s for s in study.subjects if s <= len(printed))
     at = np.array(both, dtype=int) - 1
     maps = [
-        Matrix(what, without_diagonal(cells), study.subjects) for what, cells in made.items()
+        Matrix(what, without_diagonal(cells), study.subjects, unit=unit)
+        for what, cells in made.items()
     ]
-    if len(both) > 1:
+    if len(both) > 1 and not study.demo:
         maps.append(Matrix(f"the paper, Table {number}", printed[np.ix_(at, at)], both))
     path = plot_matrices(maps, short, folder / f"cross-{study.kind}-{short.lower()}.png")
     return Figure(path, f"Table {number} as heat maps: {short}, {study.kind.upper()}. Each map has "
-                  "its own colours.")
+                  "a colour scale of its own: compare numbers between maps, not colours"
+                  + "; the paper does not state its unit" * (bool(unit) and len(maps) > len(made))
+                  + ".")

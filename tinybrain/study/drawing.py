@@ -34,9 +34,10 @@ if TYPE_CHECKING:
 
 SHADES = {"one sample": GENERATED_PALE, "conditional mean": GENERATED}
 ABREAST = 4  # subjects
-MARKS = {  # marker, colour
-    "mean ERP": ("_", GREY), "ridge": ("x", GREY), "noise ceiling": ("_", REAL),
-    "paper": ("D", INK),
+MARKS = {  # marker, colour, how far beside its group: those of much the same height stand apart
+    "mean ERP": ("_", GREY, 0.0), "ridge": ("x", GREY, -0.12),
+    "ridge with products": ("+", GREY, 0.12), "noise ceiling": ("_", REAL, 0.0),
+    "paper": ("D", INK, 0.0),
 }  # fmt: skip
 
 
@@ -81,6 +82,8 @@ def plot_bars(panels: Sequence[Panel], path: str | Path) -> Path:
 
 
 def _draw_bars(axes: Axes, panel: Panel) -> None:
+    from matplotlib.patheffects import withStroke
+
     at, wide = np.arange(len(panel.groups)), 0.8 / max(1, len(panel.bars))
     for i, (name, cells) in enumerate(panel.bars.items()):
         places = at + (i - (len(panel.bars) - 1) / 2) * wide
@@ -91,11 +94,12 @@ def _draw_bars(axes: Axes, panel: Panel) -> None:
                 ends = [cell.low, cell.high]
                 axes.plot([place, place], ends, color=INK, lw=1, label="95 % interval")
     for name, cells in panel.marks.items():
-        marker, colour = MARKS[name]
+        marker, colour, beside = MARKS[name]
         values = np.array([value_of(cell) for cell in cells])
         size = 22 if marker == "_" else 6
-        axes.plot(at, values, marker, color=colour, ms=size, mew=2 - (marker == "D"), label=name,
-                  ls="none", mfc="none" if marker == "D" else colour)
+        axes.plot(at + beside, values, marker, color=colour, ms=size, mew=2 - (marker == "D"),
+                  label=name, ls="none", mfc="none" if marker == "D" else colour,
+                  path_effects=[withStroke(linewidth=3.5, foreground=PAPER)])  # seen on a bar, too
     axes.set_xticks(at, panel.groups)
     axes.set_ylabel(panel.label)
     axes.axhline(0, color=INK, lw=0.5)
@@ -110,13 +114,14 @@ class Matrix:
     values: np.ndarray
     subjects: tuple[int, ...]
     digits: int = 3
+    unit: str = ""
 
 
 def plot_matrices(matrices: Sequence[Matrix], label: str, path: str | Path) -> Path:
-    """Heat maps of one measure, each with its own colour scale, named by `label`.
+    """Heat maps of one measure, each with a colour scale of its own, as its title says.
 
     Small ones stand side by side; those of more than ABREAST subjects, whose numbers could not be
-    read so, one beneath the other. The path comes back.
+    read so, one beneath the other. The scale is named by `label` and unit. The path comes back.
 
     Examples
     --------
@@ -155,6 +160,7 @@ def _draw_matrix(axes: Axes, matrix: Matrix, label: str) -> None:
     ticks, names = range(len(matrix.subjects)), [str(subject) for subject in matrix.subjects]
     axes.set_xticks(ticks, names)
     axes.set_yticks(ticks, names)
-    axes.set_title(matrix.title, loc="left", fontsize=9)
+    axes.set_title(f"{matrix.title}\n(colour scale of its own)", loc="left", fontsize=9)
     axes.set(xlabel="tested on subject", ylabel="trained on subject")
+    label += f" ({matrix.unit})" * bool(matrix.unit)
     axes.figure.colorbar(image, ax=axes, label=label, shrink=0.65)

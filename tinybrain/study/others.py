@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from .page import Section
 from .pieces import Piece, Report, Study, read_report, subject_name
 from .tables import Cell, Table
-from .within import BASELINES, DEMO_NOTE, MEASURES, cell, rows_of, with_means
+from .within import DEMO_NOTE, MEASURES, baselines, cell, rows_of, with_means
 
 SAMPLES = ("one sample", "mean of samples", "conditional mean")
 
@@ -28,14 +28,15 @@ def table(
     """
     short, said = MEASURES[measure]
     rows: list[list[Cell]] = []
+    beside = baselines(without.values())
     for subject, report in without.items():
         found, theirs = rows_of(report), rows_of(own[subject])
         rows.append([
             subject_name(subject),
-            *(cell(found.get(name, {}), measure) for name in (*SAMPLES, *BASELINES)),
+            *(cell(found.get(name, {}), measure) for name in (*SAMPLES, *beside)),
             *(cell(theirs.get(name, {}), measure) for name in SAMPLES[::2]),
         ])
-    heads = [*SAMPLES, "others' mean ERP", "others' ridge", BASELINES[-1]]
+    heads = [*SAMPLES, *(f"others' {name}" for name in beside[:-1]), beside[-1]]
     heads += [f"own model, {name}" for name in SAMPLES[::2]]
     return Table(
         f"Left out, {study.kind.upper()}, {short}",

@@ -18,7 +18,7 @@ from .drawing import Panel, plot_bars
 from .page import Figure, Section
 from .pieces import PAPERS, WAYS, Piece, Report, Study, read_report, subject_name
 from .tables import Cell, Table, number, value_of
-from .within import DEMO_NOTE, MEASURES, cell, over_subjects, rows_of, with_means
+from .within import DEMO_NOTE, MEASURES, cell, label, over_subjects, rows_of, with_means
 
 TABLES = {
     ("eeg", "mse"): "6", ("eeg", "pattern"): "7", ("meg", "mse"): "8", ("meg", "pattern"): "9",
@@ -62,7 +62,7 @@ def table(
     }
     theirs = {
         way: [printed(study.kind, measure, way, subject) for subject in study.subjects]
-        for way in reports if not WAYS[way][1]
+        for way in reports if not (study.demo or WAYS[way][1])
     }
     columns: list[Sequence[Cell]] = [*ours.values(), *theirs.values()]
     rows = with_means([
@@ -72,16 +72,18 @@ def table(
     if PAPERS in ours:
         apart = [difference(column, ours[PAPERS]) for column in ours.values()]
         rows += ((f"minus {NAMES[PAPERS]}", *apart, *[None] * len(theirs)),)
-    averages = ", ".join(f"{NAMES[way].partition(',')[0]} "
-                         f"{printed(study.kind, measure, way):.3f}" for way in theirs)
+    notes = ["In brackets: 95 % intervals, bootstrap over test images; of means and differences "
+             "over subjects."]
+    if theirs:
+        averages = ", ".join(f"{NAMES[way].partition(',')[0]} "
+                             f"{printed(study.kind, measure, way):.3f}" for way in theirs)
+        notes[0] += f" The paper's averages over all of its subjects: {averages}."
     heads = [NAMES[way] for way in ours] + [f"paper: {NAMES[w].partition(',')[0]}" for w in theirs]
     return Table(
         f"Table {TABLES[study.kind, measure]}, {study.kind.upper()}, {MEASURES[measure][0]} of "
         f"{what}",
         f"Ways of conditioning: {MEASURES[measure][1]}.", ("subject", *heads), rows,
-        ("In brackets: 95 % intervals, bootstrap over test images; of means and differences over "
-         f"subjects. The paper's averages over all of its subjects: {averages}.",
-         *[DEMO_NOTE] * study.demo),
+        tuple(notes + [DEMO_NOTE] * study.demo),
     )
 
 
@@ -102,17 +104,21 @@ def section(study: Study, folder: Path) -> Section:
     made = [
         table(study, reports, measure, what) for measure in ("mse", "pattern") for what in whats
     ]
-    path = figure(study, made, whats, folder)
+    every = [report for of in reports.values() for report in of.values()]
+    labels = tuple(label(measure, every) for measure in ("mse", "pattern"))
+    path = figure(study, made, whats, labels, folder)
     caption = (
         f"As the paper's Figure 5, {study.kind.upper()}: averages over subjects; lines on bars are "
-        "95 % intervals over subjects, diamonds the paper's averages."
-    )
+        "95 % intervals over subjects"
+    ) + (", diamonds the paper's averages" * (not study.demo) + ".")
     title = f"{numbers} and Figure 5: {study.kind.upper()}, ways of conditioning"
     return Section(title, (*made, Figure(path, caption)))
 
 
-def figure(study: Study, made: list[Table], whats: tuple[str, ...], folder: Path) -> Path:
-    """Figure 5 of the tables (MSE of each of `whats`, then PCC)."""
+def figure(
+    study: Study, made: list[Table], whats: tuple[str, ...], labels: tuple[str, ...], folder: Path
+) -> Path:
+    """Figure 5 of the tables (MSE of each of `whats`, then PCC), of axes with these labels."""
     panels = []
     for i, measure in enumerate(("mse", "pattern")):
         rows = [
@@ -120,9 +126,7 @@ def figure(study: Study, made: list[Table], whats: tuple[str, ...], folder: Path
             for one in made[i * len(whats) : (i + 1) * len(whats)]
         ]
         means = [[number(mean) for mean in row[1 : len(WAYS) + 1]] for row in rows]
-        paper_marks = [printed(study.kind, measure, way) for way in WAYS]
+        marks = {} if study.demo else {"paper": [printed(study.kind, measure, w) for w in WAYS]}
         groups = tuple(name.replace(", ", ",\n") for name in NAMES.values())
-        panels.append(
-            Panel(MEASURES[measure][0], groups, dict(zip(whats, means)), {"paper": paper_marks})
-        )
+        panels.append(Panel(labels[i], groups, dict(zip(whats, means)), marks))
     return plot_bars(panels, folder / f"ways-{study.kind}.png")

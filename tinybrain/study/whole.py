@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .. import generated, report
-from ..experiment import MAPS
+from ..run_figures import MAPS
 from ..things.sensors import layout
 from ..topography_sheets import evoked, plot_contact_sheet, plot_subject
 from . import cross, ways, within

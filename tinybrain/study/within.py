@@ -7,7 +7,7 @@ have, and which is the only one that a generator cannot have without looking at 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +29,10 @@ MEASURES = {
     "image": ("PCC across images", "Pearson correlation across images, mean over sensors and time "
               "points; the paper has no such number"),
 }  # fmt: skip
-BASELINES = ("mean ERP", "ridge", "noise ceiling")
-DEMO_NOTE = ("Demo: recordings are simulated and models tiny; the paper's numbers stand beside "
-             "them to show where they go, not to be compared.")
+BASELINES = ("mean ERP", "ridge", "ridge with products", "noise ceiling")
+ADDED_TO = "ridge with products"  # the baseline that is there where a network adds to it
+DEMO_NOTE = ("Demo: recordings are simulated, in units of their own, and models tiny. The paper's "
+             "numbers are therefore left out; beside real recordings they have their column.")
 
 
 def rows_of(report: Report) -> dict[str, dict[str, Any]]:
@@ -39,6 +40,22 @@ def rows_of(report: Report) -> dict[str, dict[str, Any]]:
     found = {row["name"]: row for row in report["rows"]}
     averaged = (row for name, row in found.items() if name.startswith("mean of "))
     return found | {"mean of samples": next(averaged, {})}
+
+
+def baselines(reports: Iterable[Report]) -> tuple[str, ...]:
+    """Of `BASELINES` those to show: ridge with products only where a model adds to it."""
+    there = any(ADDED_TO in rows_of(report) for report in reports)
+    return tuple(name for name in BASELINES if there or name != ADDED_TO)
+
+
+def label(measure: str, reports: Iterable[Report]) -> str:
+    """A measure as an axis has it, the MSE with its unit.
+
+    >>> label("mse", [{"unit": "V"}]), label("pattern", [{"unit": "V"}])
+    ('MSE (V²)', 'PCC')
+    """
+    units = ", ".join(sorted({f"{report['unit']}²" for report in reports}))
+    return MEASURES[measure][0] + f" ({units})" * (measure == "mse")
 
 
 def cell(row: Mapping[str, Any], measure: str) -> float | Interval | None:
@@ -94,9 +111,10 @@ def paper_value(kind: str, subject: int, measure: str) -> float | None:
 def table(study: Study, reports: Mapping[int, Report], measure: str) -> Table:
     """Subjects down, models and baselines across; mean and deviation over subjects beneath."""
     short, said = MEASURES[measure]
-    names = ["one sample", "mean of samples", "conditional mean", *BASELINES]
+    names = ["one sample", "mean of samples", "conditional mean"]
+    names += baselines(reports.values())
     units = {report["unit"] for report in reports.values()}
-    in_paper = measure != "image"
+    in_paper = measure != "image" and not study.demo
     rows = []
     for subject, report in reports.items():
         found = rows_of(report)
@@ -111,6 +129,9 @@ def table(study: Study, reports: Mapping[int, Report], measure: str) -> Table:
         "In brackets: 95 % intervals, bootstrap over test images; in the row of means over "
         "subjects."
     ]
+    if ADDED_TO in names:
+        notes.append("The network adds to ridge with products, where that is there: only what is "
+                     "better than it has the network learned.")
     if in_paper:
         notes.append(f"The paper prints {printed:.3f} as its mean over all of its subjects.")
     return Table(
@@ -133,9 +154,9 @@ def section(study: Study, folder: Path) -> Section:
     """The tables of a study whose pieces are finished, and their figure, drawn into `folder`."""
     reports = {s: read_report(study, Piece(study.kind, s)) for s in study.subjects}
     tables = [table(study, reports, measure) for measure in MEASURES]
-    labels = [MEASURES[measure][0] for measure in MEASURES]
+    labels = [label(measure, reports.values()) for measure in MEASURES]
     path = plot_bars(
-        [panel(made, label) for made, label in zip(tables, labels)],
+        [panel(made, said) for made, said in zip(tables, labels)],
         folder / f"within-{study.kind}.png",
     )
     caption = (
