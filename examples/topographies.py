@@ -50,7 +50,8 @@ def arguments() -> argparse.Namespace:
     cli.add_argument("--which", choices=sheets.WHICH, default="mean", help="the generated row: the "
                      "mean of all samples of an image, one of them, or the conditional mean")
     cli.add_argument("--unwhiten", action="store_true", help="microvolts, not whitened signals")
-    cli.add_argument("--every", type=float, default=0.1, help="seconds from column to column")
+    cli.add_argument("--every", type=float, default=0.1, help="seconds from column to "
+                     "column: 0.1 is 100 ms")
     cli.add_argument("--trials", type=int, default=4, help="samples, where they are drawn here")
     cli.add_argument("--layout", type=Path, help="places of sensors that are not known here: a "
                      "table with name, x, y or name, x, y, z, a .lout, or a file of electrodes")

@@ -17,32 +17,33 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from einops import rearrange, reduce
+from einops import rearrange
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 from torch import Generator, Tensor
 
 from tinybrain import ImageToBrain, command_line
-from tinybrain.attention import cross_attention_maps
+from tinybrain.attention import cross_attention_maps, plot_attention
 from tinybrain.baselines import fit_ridge, mean_erp
 from tinybrain.ceilings import noise_ceiling
 from tinybrain.clip.model import DEMO_VISION
-from tinybrain.ddpm import DDPM, cosine_schedule, linear_schedule
+from tinybrain.ddpm import DDPM, cosine_schedule, linear_schedule, predict
 from tinybrain.encoder import random_encoder
-from tinybrain.figures import plot_denoising
+from tinybrain.figures import plot_denoising, plot_means
 from tinybrain.metrics import mse, pcc
 from tinybrain.recipes import TINYBRAIN
 from tinybrain.step import start, train_step
-from tinybrain.style import GENERATED, GREY, INK, ONSET, REAL, SEQUENTIAL, WIDTH, save_figure
+from tinybrain.style import GENERATED, GREY, INK, ONSET, REAL, WIDTH, save_figure
 from tinybrain.things import EEG2, make_demo
-from tinybrain.unet import CrossAttention, UNetConfig, attend
+from tinybrain.unet import CrossAttention, UNet2D, UNetConfig, attend
 
 SENSORS = ("Fz", "F3", "F4", "Cz", "TP9", "TP10", "P7", "P3", "Pz", "P4", "P8", "PO7", "POz",
            "PO8", "O1", "Oz", "O2")  # fmt: skip
 CONCEPTS, TESTED = 200, 24  # of training, four images each; images of the test
 STEPS, BATCH = 200, 16  # of training
 TRIALS = 16  # samples for each test image
+WIDE, DASHED = {"lw": 5, "alpha": 0.3}, {"lw": 1.2, "ls": "--"}  # both seen where they coincide
 
 
 # -------------------------------------------------------------------------------------------------
@@ -94,13 +95,13 @@ def step_2(out: Path) -> None:
     figure = Figure(figsize=(WIDTH, 3), layout="constrained")
     panels = figure.subplots(1, 3)
     for name, (schedule, colour) in schedules.items():
-        for kind, style in ((name, "-"), (f"{name}, zero terminal SNR", "--")):
+        for kind, style in ((name, WIDE), (f"{name}, zero terminal SNR", DASHED)):
             bars = schedule.alpha_bars                                         # (T,)
             for axes, values in zip(panels, (schedule.betas, bars, bars / (1 - bars))):
-                axes.plot(values, style, color=colour, label=kind)
+                axes.plot(values, color=colour, label=kind, **style)
             print(f"{kind:25s} alpha_bar at T/2 {bars[499]:.3f}, at the end {bars[-1]:.1e}")
             schedule = schedule.zero_terminal_snr()
-    for axes, name in zip(panels, ("beta", "alpha_bar", "SNR")):
+    for axes, name in zip(panels, ("beta: noise added", "alpha_bar: signal left", "SNR")):
         axes.set(title=name, xlabel="timestep t")
     panels[0].set_ylim(0, 0.1)  # the ends, up to 1, would hide the rest
     panels[2].set_yscale("log")
@@ -159,7 +160,7 @@ def encode(train: EEG2, test: EEG2) -> tuple[ImageToBrain, Tensor, Tensor, Tenso
     return model, y0, seen, new
 
 
-def step_4_by_hand(model: ImageToBrain, y0: Tensor, context: Tensor) -> None:
+def step_4_by_hand(model: ImageToBrain, y0: Tensor, context: Tensor) -> UNet2D:
     ddpm, unet = model.ddpm, copy.deepcopy(model.unet)  # nothing is kept
     y0, context, random = y0[:BATCH], context[:BATCH], Generator().manual_seed(0)
     t = torch.randint(ddpm.steps, (BATCH,), generator=random)                  # (b,)
@@ -176,10 +177,12 @@ def step_4_by_hand(model: ImageToBrain, y0: Tensor, context: Tensor) -> None:
     torch.optim.AdamW(unet.parameters(), lr=model.recipe.lr).step()
     after = ddpm.losses(unet, y0, context, t, eps).mean()
     print(f"by hand: after one step of AdamW, same batch and noise, {after.item():.6f}")
+    return unet
 
 
-def step_4(model: ImageToBrain, y0: Tensor, context: Tensor) -> None:
+def step_4(model: ImageToBrain, y0: Tensor, context: Tensor, out: Path) -> None:
     """The library's step, again and again. `train.fit` adds held-out images, resuming, devices."""
+    unets = {"untrained": copy.deepcopy(model.unet), "1 step": step_4_by_hand(model, y0, context)}
     state, random = start(model.unet, model.recipe, tokens=context.shape[1]), Generator()
     for step in range(1, STEPS + 1):
         rows = torch.randint(len(y0), (BATCH,), generator=random.manual_seed(step))
@@ -189,6 +192,33 @@ def step_4(model: ImageToBrain, y0: Tensor, context: Tensor) -> None:
             print(f"step {step}: mean loss of the last {STEPS // 4}: {total / count:.3f}")
             state.sums.zero_()
     model.unet = state.average.eval()  # of the weights along the way: steadier than the last
+    draw_training(model, unets | {f"{STEPS} steps": model.unet}, y0, context, out)
+
+
+@torch.no_grad()
+def draw_training(model: ImageToBrain, unets: dict, y0: Tensor, context: Tensor, out: Path) -> None:
+    ddpm, random, oz = model.ddpm, Generator().manual_seed(0), model.sensors.index("Oz")
+    eps, t = torch.randn(y0.shape, generator=random), 299
+    y_t, v = ddpm.q_sample(y0, t, eps), ddpm.target(y0, eps, t)
+    answer = predict(model.unet, y_t[:1], t, context[:1])
+    reach = 1.1 * max(line[0, oz].abs().max().item() for line in (y0, y_t, v, answer))
+    figure = Figure(figsize=(WIDTH, 2.9), layout="constrained")
+    *panels, errors = figure.subplots(1, 4, width_ratios=(1, 1, 1, 1.5))
+    shown = {"y_0, what ridge\nleaves over": {REAL: y0}, f"y_t, noised\nto t = {t}": {GREY: y_t},
+             "asked v (black),\nanswered": {INK: v, GENERATED: answer}}
+    for axes, (title, lines) in zip(panels, shown.items()):
+        for colour, line in lines.items():
+            axes.plot(1000 * model.times, line[0, oz], color=colour, lw=1.2)
+        axes.set(title=title, xlabel="time (ms)", ylim=(-reach, reach))
+    panels[0].set_ylabel("Oz (standardised)")
+    t = torch.randperm(len(y0), generator=random) * ddpm.steps // len(y0)  # evenly spread
+    for (name, unet), style in zip(unets.items(), (":", "--", "-")):
+        losses = ddpm.losses(unet, y0, context, t, eps)[t.argsort()].reshape(10, -1).mean(dim=1)
+        print(f"loss of all training images, {name}: {losses.mean():.4f}")
+        errors.plot(np.arange(50, 1000, 100), losses, style, color=INK, label=name)
+    errors.set(title="mean loss of\nall training images", xlabel="timestep t", ymargin=0.6)
+    errors.legend(loc="lower right", frameon=False)
+    tell(figure, out / "4_training.png")
 
 
 # -------------------------------------------------------------------------------------------------
@@ -238,22 +268,10 @@ def step_6(model: ImageToBrain, context: Tensor, image: Path, out: Path) -> None
         low, high = found[tokens].min(), found[tokens].max()
         print(f"l = {tokens:2d}: weights from {low:.4f} to {high:.4f}, 1/l = {1 / tokens:.4f}; "
               f"answers differ between positions by {spread:.1e} of their size")
-    draw_attention(found[context.shape[1]], image, out)
-
-
-def draw_attention(weights: Tensor, image: Path, out: Path) -> None:
-    figure = Figure(figsize=(WIDTH, 2.8), layout="constrained")
-    first, *others = figure.subplots(1, 3, width_ratios=(1, 1.2, 1.6))
-    relative = reduce(weights, "1 n p l -> p l", "mean") * weights.shape[-1]
-    grid = relative.mean(dim=0)[1:].unflatten(0, (int((weights.shape[-1] - 1) ** 0.5), -1))
-    first.imshow(Image.open(image))
-    for axes, shown, aspect in zip(others, (grid, relative), ("equal", "auto")):
-        bar = axes.imshow(shown, cmap=SEQUENTIAL, aspect=aspect, interpolation="nearest")
-        figure.colorbar(bar, ax=axes, label="weight, times 1/l", shrink=0.8)
-    first.set(title="the image", xticks=[], yticks=[])
-    others[0].set(title="mean weight of patches", xticks=[], yticks=[])
-    others[1].set(title="of each position", xlabel="token (0: class)", ylabel="place in the signal")
-    tell(figure, out / "6_attention.png")
+    apart = 2 ** (len(model.unet.config.channels) - 1)  # a position of the lowest level to the next
+    axes = {"sensors": model.sensors[::apart], "times": model.times[::apart]}
+    weights, path = found[context.shape[1]][0].mean(dim=0), out / "6_attention.png"
+    print("figure:", plot_attention(weights, Image.open(image), **axes, path=path))
 
 
 # -------------------------------------------------------------------------------------------------
@@ -266,6 +284,7 @@ def draw_attention(weights: Tensor, image: Path, out: Path) -> None:
 #
 # so one sample looks bad however much m knows. At zero terminal SNR m is one look of the network
 # at pure noise, `ImageToBrain.mean`. It has to beat the baselines; nobody beats the noise ceiling.
+# The network starts from ridge with products. Seconds of training add little or nothing to that.
 
 
 def step_7(model: ImageToBrain, train: EEG2, test: EEG2, seen: Tensor, new: Tensor, out: Path
@@ -296,25 +315,12 @@ def step_7(model: ImageToBrain, train: EEG2, test: EEG2, seen: Tensor, new: Tens
     for name, guess in guesses.items():
         print(f"{name:19s}{errors[name]:8.4f}{pcc(guess, real, 'image'):22.3f}")
     print(f"{'noise ceiling':19s}{ceiling.mse:8.4f}{ceiling.corrected['image']:22.3f}")
-    draw_errors(points, errors | {"noise ceiling": ceiling.mse}, variance, test.unit, out)
-
-
-def draw_errors(points: dict, levels: dict, variance: float, unit: str, out: Path) -> None:
-    figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
-    axes, k = figure.subplots(), np.geomspace(1, max(points))
-    for name, style in {"zero": ":", "mean ERP": "-", "ridge": "-."}.items():
-        axes.axhline(levels[name], color=GREY, ls=style, lw=1, label=name)
-    axes.axhline(levels["noise ceiling"], color=REAL, ls="--", lw=1, label="noise ceiling")
-    axes.axhline(levels["conditional mean"], color=GENERATED, ls="--", label="conditional mean")
-    axes.plot(k, levels["conditional mean"] + variance / k, color=INK, lw=1,
-              label="MSE of the conditional mean + V / k")
-    axes.plot(list(points), list(points.values()), "o", color=GENERATED, label="mean of k samples")
-    axes.set(xscale="log", yscale="log", xlabel="samples averaged, k", ylabel=f"MSE ({unit}²)")
-    for axis, ticks in ((axes.xaxis, list(points)), (axes.yaxis, [0.01, 0.02, 0.05, 0.1, 0.2])):
-        axis.set_ticks(ticks, [f"{tick:g}" for tick in ticks])
-    axes.minorticks_off()
-    figure.legend(loc="outside right center", frameon=False)
-    tell(figure, out / "7_samples.png")
+    added = errors["conditional mean"] / errors[model.encoding.name] - 1
+    print(f"the network changed the MSE of {model.encoding.name} by {added:+.1%}")
+    levels = {name: errors[name] for name in ("zero", "mean ERP", model.encoding.name)}
+    levels |= {"noise ceiling": ceiling.mse}
+    print("figure:", plot_means(points, errors["conditional mean"], variance, levels=levels,
+                                unit=test.unit, path=out / "7_samples.png"))
 
 
 def tell(figure: Figure, path: Path, labelled: Axes | None = None, columns: int = 4) -> None:
@@ -333,8 +339,7 @@ def main() -> None:
     step_2(out)
     step_3(TINYBRAIN.ddpm(), train, out)
     model, y0, seen, new = encode(train, test)
-    step_4_by_hand(model, y0, model.condition(seen))
-    step_4(model, y0, model.condition(seen))
+    step_4(model, y0, model.condition(seen), out)
     step_5(model, new, out)
     step_6(model, model.condition(new), test.images[0], out)
     step_7(model, train, test, seen, new, out)

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from tests.test_pipeline import gaussian_model
-from tinybrain import clip, step
+from tinybrain import clip, denoiser, step
 from tinybrain.ddpm import DDPM, linear_schedule, pure_noise
 from tinybrain.recipes import PAPER
 from tinybrain.unet import CrossAttention, UNet2D, UNetConfig
@@ -176,6 +176,21 @@ def test_the_reverse_process_starts_from_pure_noise():
     assert y.mean(0).abs().max() < 4 * error
     assert (y.T @ y / 4000 - torch.eye(15)).abs().max() < 5 * error
     assert abs((y**4).mean() - 3) < 5 * (96 / y.numel()) ** 0.5  # a Gaussian's fourth moment
+
+
+def test_generate_walks_down_by_the_papers_step():
+    """`samplers.ancestral`, by which `generate` samples, is `reverse_step` from T-1 to 0."""
+    model = gaussian_model()
+    features = np.random.default_rng(1).normal(size=(1, 12)).astype(np.float32)
+    got = model.generate(features, sampler="ancestral", steps=1000).data[0]    # (1, h, w)
+    context, z = torch.from_numpy(features)[None], denoiser.seeded(0, 0, 0)
+    told, y = model.condition(context), torch.randn(model.shape, generator=z)[None]
+    model.unet.eval()
+    for t in reversed(range(1000)):
+        answer = model.unet(y[:, None], torch.tensor([t]), told)[:, 0]
+        noise = torch.randn(model.shape, generator=z)[None] if t else torch.zeros_like(y)
+        y = model.ddpm.reverse_step(answer, y, t, noise).detach()
+    torch.testing.assert_close(torch.from_numpy(got), model.signal(y, model.base(context)))
 
 
 def test_a_model_is_told_what_clip_sees():

@@ -17,8 +17,9 @@ from tinybrain.figures import (
     plot_denoising,
     plot_evoked,
     plot_loss,
+    plot_means,
 )
-from tinybrain.style import GENERATED, REAL
+from tinybrain.style import GENERATED, GREY, REAL
 
 SENSORS = ["Oz", "PO7", "PO8", "Cz", "Fz"]
 TIMES = -0.2 + np.arange(60) / 60
@@ -297,3 +298,26 @@ def test_a_figure_that_fails_leaves_no_rest(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         plot_loss(log_rows(), tmp_path / "loss.png", {})
     assert not list(tmp_path.iterdir())
+
+
+# Means of samples --------------------------------------------------------------------------------
+
+
+def test_means_of_samples_stand_beside_what_they_should_be(tmp_path, drawn):
+    levels = {"zero": 0.09, "mean ERP": 0.03, "ridge with products": 0.02, "noise ceiling": 0.01}
+    errors = {1: 0.26, 4: 0.07, 16: 0.03}
+    path = plot_means(errors, 0.022, 0.22, levels=levels, unit="a.u.", path=tmp_path / "means.png")
+    check_picture(path, tmp_path)
+    (axes,) = drawn[0].axes
+    lines = {line.get_label(): line for line in axes.get_lines()}
+    for name, mse in levels.items():
+        assert set(lines[name].get_ydata()) == {mse}
+        assert lines[name].get_color() == (REAL if name == "noise ceiling" else GREY)
+    dashes = [str(lines[name]._dash_pattern) for name in list(levels)[:3]]
+    assert len(set(dashes)) == 3
+    assert lines["mean of k samples"].get_xydata().tolist() == [list(kv) for kv in errors.items()]
+    k, theory = lines["MSE of the conditional mean + V / k"].get_data()
+    np.testing.assert_allclose(theory, 0.022 + 0.22 / k)
+    assert set(lines["conditional mean"].get_ydata()) == {0.022}
+    with pytest.raises(ValueError, match="no errors"):
+        plot_means({}, 0.1, 0.1, levels={}, unit="a.u.", path=tmp_path / "none.png")

@@ -330,6 +330,7 @@ def test_numbers_as_they_are_printed():
         ({"xy": np.concatenate([CAP[:60], CAP[:1]])}, "S0, S60 are in the same place"),
         ({"xy": np.concatenate([CAP[:60], [[np.nan, 0]]])}, "no finite position for S60"),
         ({"every": 0}, "every is 0 s"),
+        ({"every": 100}, "every is 100 s, and times run .* in seconds, so wanted 0.1 for 100 ms"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name(change, message, tmp_path):

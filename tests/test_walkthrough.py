@@ -17,7 +17,8 @@ MINIATURE = {
     "SENSORS": ("Cz", "P7", "Pz", "P8", "Oz"), "CONCEPTS": 20, "TESTED": 5, "STEPS": 8, "TRIALS": 8,
 }  # fmt: skip
 NUMBER = r"(-?[\d.]+(?:e[-+]\d+)?)"
-FIGURES = ("1_recording", "2_schedules", "3_noising", "5_denoising", "6_attention", "7_samples")
+FIGURES = ("1_recording", "2_schedules", "3_noising", "4_training", "5_denoising", "6_attention",
+           "7_samples")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,12 @@ def walked(tmp_path_factory):
     code = (
         f"import runpy, sys; sys.argv = ['walkthrough.py', '--out', {str(out)!r}]\n"
         f"names = runpy.run_path({str(EXAMPLES / 'walkthrough.py')!r})\n"
-        f"names['main'].__globals__.update({MINIATURE!r})\n"
+        f"known = names['main'].__globals__; known.update({MINIATURE!r})\n"
+        "draw = known['plot_means']\n"
+        "def tell(*given, levels, **rest):\n"
+        "    print('drawn:', levels)\n"
+        "    return draw(*given, levels=levels, **rest)\n"
+        "known['plot_means'] = tell\n"
         "names['main']()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
@@ -81,6 +87,15 @@ def test_the_step_by_hand_is_the_librarys_and_lowers_the_loss(walked):
     assert after < by_hand
 
 
+def test_training_lowers_the_loss_that_is_drawn(walked):
+    untrained, one, eight = (
+        numbers(f"loss of all training images, {name}: #", walked[0]).item()
+        for name in ("untrained", "1 step", "8 steps")
+    )
+    assert untrained == pytest.approx(1, abs=0.1)  # answers 0, asked for what has variance 1
+    assert one < untrained and eight < untrained
+
+
 def test_white_noise_becomes_a_smoother_signal(walked):
     rough = numbers("its jumps #", walked[0])
     assert rough[0] == pytest.approx(2, abs=0.3)
@@ -106,6 +121,16 @@ def test_mse_of_means_of_samples_is_error_of_the_mean_plus_variance_over_k(walke
     assert numbers(r"noise ceiling +#", walked[0]).item() < mean < measured[-1]
 
 
+def test_what_the_network_adds_is_told_beside_what_it_starts_from(walked):
+    (start,) = re.findall(r"parameters that add to (.+)", walked[0])
+    change = numbers(rf"the network changed the MSE of {start} by \+?#%", walked[0]).item()
+    mean, before = (numbers(rf"\n{name} +#", walked[0]).item()
+                    for name in ("conditional mean", start))
+    assert change == pytest.approx(100 * (mean / before - 1), abs=0.5)
+    drawn = re.search(rf"drawn: .*'{start}': (?:np.float64\()?([\d.]+)", walked[0])
+    assert float(drawn[1]) == pytest.approx(before, abs=1e-4)
+
+
 def test_asking_for_help_makes_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["walkthrough.py", "--help"])
@@ -123,3 +148,16 @@ def test_the_table_of_examples_has_each_of_them_once_and_whole():
         what, command, time, writes = (cell.strip() for cell in rest.split(" | "))
         assert what and time and writes
         assert command.startswith(f"`python examples/{name}")
+
+
+def test_thumbnails_are_small_and_of_examples():
+    pictures = sorted((EXAMPLES / "thumbnails").iterdir())
+    assert pictures
+    for path in pictures:
+        assert (EXAMPLES / f"{path.stem}.py").is_file(), f"{path}: of no example"
+        assert path.stat().st_size < 40_000
+        with Image.open(path) as picture:
+            assert picture.format == "PNG" and 280 <= picture.width <= 320
+    page = (EXAMPLES / "README.md").read_text("utf-8")
+    for name in re.findall(r"(?:\]\(|src=\")([^)\"]+\.png)", page):
+        assert (EXAMPLES / name).is_file(), f"examples/README.md shows {name}: no such file"

@@ -2,14 +2,25 @@
 
 A forward never forms them (`unet.attend` goes straight to the weighted values), so they are
 computed here beside it, from what each layer is given.
+
+Letters: b batch, p positions (of a level of the U-Net: sensors by times, row by row), l tokens.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
 import torch
 from torch import Tensor
 
+from .style import PAPER, SEQUENTIAL, WIDTH, add_axes, save_figure
 from .unet import CrossAttention, UNet2D
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
 @torch.no_grad()
@@ -66,3 +77,71 @@ def cross_attention_maps(unet: UNet2D, y_t: Tensor, t: Tensor, context: Tensor) 
         for hook in hooks:
             hook.remove()
     return maps
+
+
+def plot_attention(
+    weights: Tensor | np.ndarray, picture: Image, *, sensors: Sequence[str], times: np.ndarray,
+    path: str | Path,
+) -> Path:
+    """Draw an image, the mean weight of its patches, and the weights of every place in the signal.
+
+    Weights are drawn times l, so that 1 is what each token gets where all are alike; the two maps
+    share a scale that starts at 0.
+
+    Parameters
+    ----------
+    weights : (p, l) of one image, such as the mean over heads of `cross_attention_maps`. The
+        first of the l tokens is the class token, the others a square of patches, row by row.
+    picture : the image
+    sensors, times : the sensor at the centre of each row of positions; seconds, of each column.
+        A level that halves the signal k times has every 2**k-th of the signal's.
+    path : file to write; its suffix chooses the format
+
+    Returns
+    -------
+    The path.
+
+    Raises
+    ------
+    ValueError : weights that do not fit the sensors and times, or patches that are no square.
+
+    Examples
+    --------
+    Positions around 2 sensors and 3 times, told by the class token and 2 x 2 patches:
+
+    >>> import tempfile
+    >>> from PIL import Image
+    >>> from tinybrain.attention import plot_attention
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     plot_attention(torch.full((6, 5), 0.2), Image.new("RGB", (64, 64)), times=[0, 0.1, 0.2],
+    ...                    sensors=["Fz", "Oz"], path=f"{folder}/attention.png").name
+    'attention.png'
+    """
+    from matplotlib.figure import Figure
+
+    (p, tokens), (h, w) = np.shape(weights), (len(sensors), len(times))
+    side = round((tokens - 1) ** 0.5)
+    if p != h * w or side**2 != tokens - 1 or not side:
+        raise ValueError(
+            f"weights have shape {(p, tokens)}: wanted {h * w} positions, {h} sensors x {w} times, "
+            "and a class token and a square of patches"
+        )
+    relative = tokens * np.asarray(weights)                                    # (p, l)
+    patches = relative.mean(axis=0)[1:].reshape(side, side)
+    figure = Figure(figsize=(WIDTH, 2.75))
+    places = ((0.1, 1.85), (2.1, 1.85), (4.95, 2.35), (7.4, 0.1))  # inches from the left, and wide
+    seen, mean, whole, bar = (add_axes(figure, left, 0.55, wide, 1.85) for left, wide in places)
+    seen.imshow(picture, aspect="auto")
+    for axes, shown in ((mean, patches), (whole, relative)):
+        image = axes.imshow(shown, SEQUENTIAL, aspect="auto", interpolation="nearest")
+        image.set_clim(0, relative.max())
+    whole.hlines(w * np.arange(1, h) - 0.5, -0.5, tokens - 0.5, color=PAPER, lw=1)
+    for axes, title in ((seen, "the image"), (mean, "patches, mean weight")):
+        axes.set(title=title, xticks=[], yticks=[])
+    whole.set(title="weights of every place", xlabel="token (0: class; then patches)")
+    some = np.arange(0, h, -(-h // 8))  # more names would overlap
+    whole.set_yticks(w * some + (w - 1) / 2, [sensors[row] for row in some.tolist()])
+    first, last = (f"{1000 * t:.0f}" for t in (times[0], times[-1]))
+    whole.set_ylabel(f"near sensor\n(each {first} to {last} ms)")
+    figure.colorbar(image, cax=bar).set_label("weight, times l")
+    return save_figure(figure, path)

@@ -167,7 +167,11 @@ class CrossAttention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def remember(self, context: Tensor) -> KeysAndValues:
-        """What this layer needs of a context (b, l, d): keys and values; with l = 1, the answer."""
+        """What this layer needs of a context (b, l, d): keys and values; with l = 1, the answer.
+
+        Of one token, the paper's case, K = h_img W_K is never computed: softmax over one key is 1,
+        so the answer is W_out (W_V h_img), whatever Q and K are.
+        """
         if context.shape[1] == 1:
             return (self.out(self.v(context)),)                                # (b, 1, d)
         return tuple(

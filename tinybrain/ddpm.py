@@ -7,9 +7,9 @@
                      + sigma_t z                                                 `reverse_step`
 
 y0 is a clean signal, eps noise, y_t their mixture; beta, alpha and alpha_bar are those of
-`schedules`. Timesteps are 0 ... T-1; t = -1 is the clean signal. sqrt(alpha_bar_t) and
-sqrt(1 - alpha_bar_t), whose squares sum to one, are called cos and sin: y_t and v are y0 and eps
-turned by one angle (Salimans & Ho 2022).
+`schedules`. Timesteps are 0 ... T-1, the paper's 1 ... T less 1; t = -1 is the clean signal, its
+y_0. sqrt(alpha_bar_t) and sqrt(1 - alpha_bar_t), whose squares sum to one, are called cos and sin:
+y_t and v are y0 and eps turned by one angle (Salimans & Ho 2022).
 
 A denoiser is any callable (y_t (b, 1, h, w), t (b,), context (b, l, d)) -> (b, 1, h, w).
 Letters: b batch, h sensors, w time points, l context tokens, d width.
@@ -55,8 +55,7 @@ class DDPM:
     ----------
     schedule : Schedule
     prediction : "epsilon", "v" or "x0"
-        What the network answers: the noise (the paper), v = cos eps - sin y0 (Salimans & Ho 2022)
-        or the clean signal.
+        What the network answers: eps (the paper), v = cos eps - sin y0 (Salimans & Ho 2022) or y0.
 
     Raises
     ------
@@ -191,9 +190,8 @@ class DDPM:
     ) -> Tensor:
         """The squared error of each example, mean over sensors and times: (b,), at least float32.
 
-        A dropped context becomes zeros, the null context of `samplers`' guidance. `t` (b,),
-        `noise` (b, h, w) and `keep` (b,) are those of `draw`. `ValueError` unless every signal
-        has a context.
+        A dropped context becomes zeros, the null context of `samplers`' guidance; `t`, `noise` and
+        `keep` are those of `draw`. `ValueError` unless every signal has a context.
         """
         if len(context) != len(y0):
             raise ValueError(f"DDPM: {len(y0)} signals, {len(context)} contexts; wanted one each")
@@ -248,9 +246,13 @@ class DDPM:
     def reverse_step(self, prediction: Tensor, y_t: Tensor, t: int, noise: Tensor) -> Tensor:
         """Section 3.5: y_{t-1} (b, h, w) from y_t, the network's answer and noise z.
 
-        Put y0 = (y_t - sin eps) / cos into the posterior mean and the paper's formula comes out.
-        By way of y0 it serves v and x0 too, and zero terminal SNR, where alpha_t = 0. The paper
-        leaves sigma_t open; this is the posterior's.
+        The posterior mean at y0 = (y_t - sin eps) / cos; alpha_t alpha_bar_{t-1} is cos^2:
+
+            ((1 - alpha_t) (y_t - sin eps) + (alpha_t - cos^2) y_t) / (sqrt(alpha_t) sin^2)
+            = (y_t - (1 - alpha_t) / sin eps) / sqrt(alpha_t)        in the paper
+
+        By way of y0 it serves v, x0 and alpha_t = 0 too. The paper calls sigma_t a variance, uses
+        it as a deviation and leaves its size open; here sigma_t^2 is the posterior's.
 
         Examples
         --------

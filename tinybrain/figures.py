@@ -1,4 +1,4 @@
-"""The figures of a run: evoked responses, denoising, and the learning curves of `loss_figure.py`.
+"""Figures: evoked responses, means of samples, denoising, and `loss_figure.py`'s learning curves.
 
 Each function writes its file whole or not at all and returns its path; colours are `style.py`'s.
 Shapes: n images, k trials, h sensors, w time points. Times are seconds; axes show milliseconds.
@@ -6,7 +6,8 @@ Shapes: n images, k trials, h sensors, w time points. Times are seconds; axes sh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from .loss_figure import plot_loss as plot_loss
 from .style import (
     DIVERGING,
     GENERATED,
+    GREY,
     INK,
     ONSET,
     REAL,
@@ -138,6 +140,55 @@ def _draw_mean(axes: Axes, times: np.ndarray, y: np.ndarray, colour: str, style:
         error = 2 * y.std(axis=0, ddof=1) / np.sqrt(len(y))
         axes.fill_between(1000 * times, mean - error, mean + error, color=colour, alpha=0.2, lw=0)
     return line
+
+
+def plot_means(
+    errors: Mapping[int, float], mean: float, variance: float, *, levels: Mapping[str, float],
+    unit: str, path: str | Path,
+) -> Path:
+    """Draw the MSE of means of k samples beside what it should be, `mean` + `variance` / k.
+
+    Parameters
+    ----------
+    errors : MSE by k, the number of samples averaged
+    mean, variance : MSE of the conditional mean; of the samples of an image, in square units
+    levels : MSE by name: of baselines, drawn grey, and of the "noise ceiling"
+    unit, path : unit of the signals; file to write
+
+    Raises
+    ------
+    ValueError : no errors.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from tinybrain.figures import plot_means
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     plot_means({1: 0.25, 4: 0.1}, 0.05, 0.2, levels={"mean ERP": 0.06}, unit="µV",
+    ...                path=f"{folder}/means.png").name
+    'means.png'
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
+
+    if not errors:
+        raise ValueError("no errors: wanted the MSE of one number of samples or more")
+    figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
+    axes, k = figure.subplots(), np.geomspace(1, max(errors))
+    styles = cycle((":", "-", "-.", (0, (1, 4))))
+    for name, mse in levels.items():
+        colour, style = (REAL, "--") if name == "noise ceiling" else (GREY, next(styles))
+        axes.axhline(mse, color=colour, ls=style, lw=1, label=name)
+    axes.axhline(mean, color=GENERATED, ls="--", label="conditional mean")
+    axes.plot(k, mean + variance / k, color=INK, lw=1, label="MSE of the conditional mean + V / k")
+    axes.plot(list(errors), list(errors.values()), "o", color=GENERATED, label="mean of k samples")
+    axes.set(xscale="log", yscale="log", xlabel="samples averaged, k", ylabel=f"MSE ({unit}²)")
+    axes.set_xticks(list(errors), [str(k) for k in errors])
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.minorticks_off()
+    figure.legend(loc="outside right center", frameon=False)
+    return save_figure(figure, path)
 
 
 # Denoising ---------------------------------------------------------------------------------------

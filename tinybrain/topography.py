@@ -220,7 +220,8 @@ def nearest_samples(times: np.ndarray, every: float) -> np.ndarray:
 
     Raises
     ------
-    ValueError : times that do not increase, or that pass no multiple of `every`.
+    ValueError : times that do not increase, or that pass no multiple of `every`; an `every` above
+        a second that is longer than the recording, so likely meant in milliseconds.
 
     Examples
     --------
@@ -229,8 +230,13 @@ def nearest_samples(times: np.ndarray, every: float) -> np.ndarray:
     >>> nearest_samples(np.arange(250) / 250 - 0.2, 0.25)
     array([ 50, 112, 175, 237])
     """
-    if every <= 0 or np.any(np.diff(times) <= 0):
+    if not every > 0 or np.any(np.diff(times) <= 0):
         raise ValueError(f"every is {every} s: wanted it above 0, and times that increase")
+    if every > max(1, times[-1] - times[0]):
+        raise ValueError(
+            f"every is {every:g} s, and times run from {times[0]:g} to {times[-1]:g} s: it counts "
+            f"in seconds, so wanted {every / 1000:g} for {every:g} ms"
+        )
     sample = np.diff(times).max(initial=0) * (1 + 1e-6)
     first, last = math.ceil((times[0] - sample) / every), math.floor((times[-1] + sample) / every)
     wanted = every * np.arange(first, last + 1)

@@ -235,7 +235,7 @@ class UNet2D(nn.Module):
             y_t = torch.cat([y_t, maps], dim=1)
         time = F.silu(time)
 
-        x = self.conv_in(y_t)
+        x = self.conv_in(y_t)  # D_enc of Section 3.2: all states on the way down, which are `skips`
         skips = [x]
         for level in self.down:
             for residual, transformer in level.blocks():
@@ -246,7 +246,7 @@ class UNet2D(nn.Module):
                 x = level.resample(x)
                 skips.append(x)
 
-        x = self.middle.residual[0](x, time)
+        x = self.middle.residual[0](x, time)  # D_dec: it knows y_t by D_enc's states alone
         x = self.middle.transformer[0](x, next(layers))
         x = self.middle.residual[1](x, time)
 
