@@ -278,7 +278,7 @@ FAULTS = (
     Fault("a file in the folder's place", file_in_its_place, 1,
           r"train_eeg.py: .*cannot be written or locked \(File exists\); name a folder of yours.*"),
     Fault("newest state cut short", damaged(lambda content: content[:-999]), 0,
-          r".*7.pt: not a whole checkpoint.*; kept as .*damaged\ncontinuing from run-00000006.pt"),
+          r".*7.pt: not a file that .*; kept as .*damaged\ncontinuing from run-00000006.pt"),
     Fault("a bit flipped in the newest state", damaged(flip), 0,
           r".*7.pt: damaged, .*; kept as .*\.damaged\ncontinuing from run-00000006.pt"),
     Fault("a bit flipped in every state", damaged(flip, 2), 1, f"train_eeg.py: .*{NO_GOOD}",

@@ -60,8 +60,8 @@ def test_a_card_tells_what_the_model_is(model, tmp_path):
     size = f"{path.stat().st_size / 1e6:.1f} MB"
     by = f"tinybrain {__version__}, torch {torch.__version__}"
     assert told["file"] == f"{path}, {size}, written by {by}"
-    body = path.read_bytes()[: -checkpoint.LINE]
-    assert told["checksum"] == f"agrees, sha256 {hashlib.sha256(body).hexdigest()}"
+    whole = hashlib.sha256(path.read_bytes()).hexdigest()  # as sha256sum gives it
+    assert told["sha256"] == f"{whole}; the checksum at its end agrees"
     assert told["signals"] == "EEG, 3 sensors x 8 times, unit a.u."
     assert told["sensors"] == "A, B, C" and told["subjects"] == "one"
     assert told["times"] == "0 to 0.07 s from image onset at 100 Hz"
@@ -152,10 +152,21 @@ def test_the_command_prints_the_card_or_one_line_of_usage(model, tmp_path, capsy
     path = model.save(tmp_path / "model.pt")
     done = python("-m", "tinybrain", path)
     assert (done.returncode, done.stdout, done.stderr) == (0, card(path) + "\n", "")
-    for arguments, code in (([], 0), (["--help"], 0), (["a.pt", "b.pt"], 2)):
+    for arguments in ([], ["--help"], ["a.pt", "-h"]):
         with pytest.raises(SystemExit) as ended:
             main(arguments)
-        assert ended.value.code == code and capsys.readouterr().out == USAGE + "\n"
+        assert not ended.value.code and capsys.readouterr().out == USAGE + "\n"
+
+
+def test_several_files_are_shown_in_turn_under_their_names(model, tmp_path, capsys):
+    one, two = (str(model.save(tmp_path / name)) for name in ("one.pt", "two.pt"))
+    main([one, two])
+    told = f"==> {one} <==\n{card(one)}\n\n==> {two} <==\n{card(two)}\n"
+    assert capsys.readouterr().out == told
+    with pytest.raises(SystemExit) as ended:
+        main([one, str(tmp_path / "no.pt"), two])  # what is there is shown all the same
+    assert "no.pt: no such checkpoint" in str(ended.value.code)
+    assert card(two) in capsys.readouterr().out
 
 
 def test_files_that_are_no_models_are_one_line(model, tmp_path):
@@ -171,8 +182,8 @@ def test_files_that_are_no_models_are_one_line(model, tmp_path):
         ("no.pt", "no.pt: no such checkpoint"),
         ("empty", "model.pt: no such checkpoint"),
         ("damaged.pt", "damaged.pt: damaged, it does not agree with the checksum at its end"),
-        ("cut.pt", "cut.pt: not a whole checkpoint"),
-        ("note.txt", "note.txt: not a whole checkpoint"),
+        ("cut.pt", "cut.pt: not a file that tinybrain wrote"),
+        ("note.txt", "note.txt: not a file that tinybrain wrote"),
         ("run.pt", "run.pt: a checkpoint of kind 'run'; wanted 'model'"),
     ):
         with pytest.raises(SystemExit) as ended:

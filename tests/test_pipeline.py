@@ -136,8 +136,51 @@ def test_images_in_every_form_give_the_same_signals(exact, tmp_path):
         exact.encode(paths)[:, 0],
     ):
         np.testing.assert_allclose(exact.generate(form).data, wanted, rtol=1e-4, atol=1e-5)
+    many = np.stack(arrays)  # (n, H, W, 3)
+    np.testing.assert_allclose(exact.generate(many).data, wanted, rtol=1e-4, atol=1e-5)
     for form in (paths[0], pictures[0], arrays[0]):
         np.testing.assert_allclose(exact.generate(form).data, wanted[:1], rtol=1e-4, atol=1e-5)
+
+
+def test_no_images_and_no_trials_are_named(exact):
+    for images in ([], (), np.zeros((0, 12), np.float32), np.zeros((0, 9, 9, 3), np.uint8)):
+        with pytest.raises(ValueError, match="^no images"):
+            exact.generate(images)
+    for count in (0, -1):
+        for name in ("trials", "batch_size"):
+            with pytest.raises(ValueError, match=f"^{name} is {count}; wanted 1 or more"):
+                exact.generate(FEATURES, **{name: count})
+        for name in ("draws", "batch_size"):
+            with pytest.raises(ValueError, match=f"^{name} is {count}; wanted 1 or more"):
+                exact.mean(FEATURES, **{name: count})
+
+
+def test_floats_that_may_be_meant_as_images_are_told_so(exact):
+    hint = r"if these are images they must be uint8 \(H, W, 3\)"
+    for shape in ((40, 50, 3), (2, 40, 50, 3)):
+        with pytest.raises(ValueError, match=hint):
+            exact.generate(np.zeros(shape, np.float32))
+    with pytest.raises(ValueError) as caught:
+        exact.generate(np.zeros((2, 7), np.float32))
+    assert "images" not in str(caught.value)
+
+
+def test_a_run_folder_is_its_model(tmp_path):
+    model = gaussian_model()
+    model.save(tmp_path / "model.pt")
+    assert torch.equal(weights(ImageToBrain.load(tmp_path)), weights(model))
+    with pytest.raises(FileNotFoundError, match="none/model.pt: no such checkpoint"):
+        (tmp_path / "none").mkdir()
+        ImageToBrain.load(tmp_path / "none")
+
+
+def test_a_model_is_shown_on_one_line():
+    model = gaussian_model()
+    count = sum(weight.numel() for weight in model.unet.parameters())
+    assert repr(model) == (
+        "<ImageToBrain eeg: image to 3 sensors x 8 points 0.000 to 0.070 s, a.u.; recipe "
+        f"tinybrain, {count:,} parameters on cpu>"
+    )
 
 
 def test_saved_and_loaded_is_the_same_model(tmp_path):

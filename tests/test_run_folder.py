@@ -110,7 +110,7 @@ def test_a_damaged_newest_is_set_aside_and_said(tmp_path):
         state, note = load_state(tmp_path, "run", "cpu")
         assert same(state, 1200)
         assert re.fullmatch(
-            rf"{bad}: (damaged|not a whole checkpoint), .*; kept as run-00001234\.pt\.damaged\n"
+            rf"{bad}: (damaged|not a file that .* wrote), .*; kept as run-00001234\.pt\.damaged\n"
             "continuing from run-00001200.pt", note
         )
         aside = tmp_path / "run-00001234.pt.damaged"

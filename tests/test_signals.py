@@ -68,11 +68,44 @@ def test_a_pick_that_cannot_be_says_what_is_near():
         ({"sensors": ["eye"]}, "no sensor 'eye'; there are Fp1, Fp2, .*\\.\\.\\.$"),
         ({"sensors": []}, "no sensors asked for"),
         ({"sensors": ["Oz", "Oz"]}, "asked for Oz more than once"),
-        ({"tmin": 100, "tmax": 200}, "no sample from 100 to 200 s; the signals run from -0.2 to"),
+        ({"tmin": 10, "tmax": 15}, "no sample from 10 to 15 s; the signals run from -0.2 to 0.6 s"),
+        ({"tmax": 200}, r"tmax is 200: times are in seconds, .* -0.2 to 0.6 s; did you mean 0.2\?"),
+        ({"tmin": -100}, r"tmin is -100: times are in seconds, .* did you mean -0.1\?"),
         ({"tmin": 0.105, "tmax": 0.115}, "in steps of 0.02 s"),
     ):
         with pytest.raises(ValueError, match=told):
             signals.pick(**how)
+
+
+def test_times_are_bounded_by_reason_or_by_the_signals_alone(signals):
+    assert signals.pick(tmin=-20, tmax=20).data.shape == signals.data.shape
+    assert signals.pick(tmin=-np.inf, tmax=np.inf).data.shape == signals.data.shape
+    long = BrainSignals(np.zeros((1, 1, 1, 3)), ("Oz",), np.array([0, 30, 60]), "eeg", "a.u.")
+    assert long.pick(tmin=25).times.tolist() == [30, 60]
+
+
+def test_signals_are_what_their_axes_say():
+    right = {"data": np.zeros((1, 2, 3, 4)), "sensors": ("A", "B", "C"), "times": np.arange(4),
+             "kind": "eeg", "unit": "a.u."}
+    BrainSignals(**right)
+    for change, told in (
+        ({"data": np.zeros((2, 3, 4))},
+         r"data are \(2, 3, 4\); wanted \(images, trials, sensors, times\)"),
+        ({"data": np.zeros((1, 0, 3, 4))}, "one or more of each"),
+        ({"sensors": ("A", "B")}, "there are 2 sensors and 4 times"),
+        ({"times": np.arange(5)}, "there are 3 sensors and 5 times"),
+        ({"times": np.zeros((4, 1))}, "there are 3 sensors and 4 times"),
+        ({"kind": "EEG"}, "kind is 'EEG'; wanted 'eeg' or 'meg'"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            BrainSignals(**right | change)
+
+
+def test_shown_on_one_line():
+    signals = make(["Oz"] + [f"E{i}" for i in range(31)], n=1, k=20, w=50)
+    assert repr(signals) == (
+        "<BrainSignals eeg: 1 image x 20 trials x 32 sensors x 50 points -0.200 to 0.780 s, a.u.>"
+    )
 
 
 def test_average_is_the_mean_of_trials_in_float64(signals):
@@ -197,6 +230,9 @@ def test_maps_that_cannot_be_drawn_are_refused(signals):
         signals.pick(["Oz", "Cz"]).plot_topography()
     with pytest.raises(ValueError, match="no image 2"):
         signals.plot_topography(image=2)
+    for every in (5, 100):  # longer than the 0.8 s of these signals, perhaps in milliseconds
+        with pytest.raises(ValueError, match=rf"every is {every} s .* run from -0.2 to 0.6 s"):
+            signals.plot_topography(every=every)
 
 
 # -------------------------------------------------------------------------------------------------

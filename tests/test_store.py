@@ -63,6 +63,10 @@ def test_what_was_written_is_read(tmp_path):
     for one, other in zip(card.whitening, whitening(), strict=True):
         np.testing.assert_array_equal(one.matrix, other.matrix)
         np.testing.assert_array_equal(one.inverse, other.inverse)
+    assert repr(card) == (
+        "<Card eeg, subject 1: 4 train images x 5 sensors x 7 points 0.000 to 0.024 s, whitened; "
+        f"{tmp_path / 'sub-01'}>"
+    )
     names = sorted(path.name for path in (tmp_path / "sub-01").iterdir())
     assert names == ["recording.json", "signals_train.npy"], "nothing else stays"
 

@@ -1,4 +1,4 @@
-"""What a model file says of itself: `python -m tinybrain model.pt`.
+"""What a model file says of itself: `python -m tinybrain model.pt`; of several, one by one.
 
 The file's checksum is compared and its weights are passed over, never held: a card takes a second
 and no memory, whatever the size of the network. Letters: s subjects.
@@ -13,8 +13,10 @@ from textwrap import fill
 from typing import Any
 
 from . import checkpoint
+from .download import file_sha256
+from .model_files import model_file
 
-USAGE = "usage: python -m tinybrain MODEL.pt    print what a trained model's file says of itself"
+USAGE = "usage: python -m tinybrain MODEL.pt ...    print what trained models say of themselves"
 LABEL, WIDTH = 11, 100  # columns of a label, and of the page
 PHOTOGRAPHS = "photographs of THINGS, as https://osf.io/jum2f states"
 TERMS = {  # by what the summary of a recording names, as that of a made-up demo does too
@@ -32,7 +34,7 @@ def card(path: str | Path) -> str:
 
     Returns
     -------
-    str : the file and its checksum, signals, subjects, encoder, network, recipe, epoch, data,
+    str : the file and its sha256, signals, subjects, encoder, network, recipe, epoch, data,
         versions and licences; then, of a model that was judged, the scores beside their baselines,
         in words too
 
@@ -51,8 +53,7 @@ def card(path: str | Path) -> str:
     signals    EEG, 3 sensors x 16 times, unit a.u.
     ...
     """
-    path = Path(path)
-    path = path / "model.pt" if path.is_dir() else path
+    path = model_file(path)
     content = checkpoint.load(path, "model", device="meta")  # shapes without values
     writer = content.get("written_by", {})
     lines = [*_file(path, writer), *_signals(content), *_network(content), *_learned(content),
@@ -63,13 +64,10 @@ def card(path: str | Path) -> str:
 
 
 def _file(path: Path, writer: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Size, writer, and the checksum that `checkpoint.load` has found to be right."""
-    with open(path, "rb") as file:
-        file.seek(-checkpoint.LINE, 2)
-        digits = file.read().removeprefix(checkpoint.MARK).decode().strip()
+    """Size, writer, and the sha256 that other tools give too; `checkpoint.load` has checked it."""
     by = f", written by {_settings(writer)}" if writer else ""  # the first files do not say
     return [("file", f"{path}, {path.stat().st_size / 1e6:,.1f} MB{by}"),
-            ("checksum", f"agrees, sha256 {digits}")]
+            ("sha256", f"{file_sha256(path)}; the checksum at its end agrees")]
 
 
 def _signals(content: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -164,14 +162,20 @@ def _judged(report: Mapping[str, Any] | None) -> list[str]:
 
 
 def main(arguments: list[str]) -> None:
-    """Print a model's card; or how to ask for it."""
-    if len(arguments) != 1 or arguments[0] in ("-h", "--help"):
+    """Print the cards of models, several under their names; or how to ask for them."""
+    if not arguments or {"-h", "--help"} & set(arguments):
         print(USAGE)
-        raise SystemExit(2 if len(arguments) > 1 else 0)
-    try:
-        print(card(arguments[0]))
-    except (OSError, ValueError) as problem:
-        raise SystemExit(f"tinybrain: {problem}") from None
+        raise SystemExit
+    problems = []
+    for place, path in enumerate(arguments):
+        if len(arguments) > 1:
+            print("\n" * (place > 0) + f"==> {path} <==")
+        try:
+            print(card(path))
+        except (OSError, ValueError) as problem:
+            problems.append(f"tinybrain: {problem}")
+    if problems:
+        raise SystemExit("\n".join(problems))
 
 
 if __name__ == "__main__":

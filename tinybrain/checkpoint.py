@@ -144,8 +144,7 @@ def _verify(path: Path, file: BinaryIO) -> None:
     line = file.read()
     if not line.startswith(MARK):
         raise Damaged(
-            f"{path}: not a whole checkpoint, it does not end in a checksum: it is cut short, of "
-            "another make, or of version 1 of a tinybrain in the making"
+            f"{path}: not a file that tinybrain wrote, or cut short: it does not end in a checksum"
         )
     if line != _line(sha256):
         raise Damaged(f"{path}: damaged, it does not agree with the checksum at its end")

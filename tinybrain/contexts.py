@@ -1,6 +1,7 @@
 """The contexts of a recording's images: what makes them is chosen, then they are made or read.
 
-    features          a file of them, or a folder that `examples/encode_images.py` wrote
+    features          a file of them, or a folder that `examples/encode_images.py` wrote, which says
+                      what made them: the model then sees images by the same encoder
     clip              CLIP's weights, by name or path: features are made once and kept
     random            a tower that has learned nothing, for trying the path without weights
 
@@ -10,9 +11,10 @@ Letters: n images, l tokens, d width.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,6 +29,7 @@ from .subjects import each_image_once
 
 MEG_IMAGES = 22_248  # of training, before those of the test's concepts are left out
 SPLITS = {"train": "training", "test": "test"}  # folders of kept features
+DRAWN = {"ViT-L/14": VisionConfig(), "small": DEMO_VISION}  # random towers, as a store names them
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,8 @@ class ContextOptions:
     context : "image", "text" or "image+text"
     features : folder or file of features, in place of `clip`; also those of NICE, NeuroBridge, ATM,
         UBP and ZEISS (`feature_files`)
-    clip : "ViT-L/14", a file or a folder of weights, "random" or "random-small"
+    clip : "ViT-L/14", a file or a folder of weights, "random" or "random-small"; "" beside
+        `features`: what made them, if they say it
     tokens : all tokens of an image, not the class token alone
     template : of a caption made from a concept
     captions : table with the columns image and caption, in place of the template
@@ -92,13 +96,13 @@ def make_contexts(
             parts.append(encode_captions(clip(), captions, unit_length=encoder.unit_length))
         once = torch.cat(parts, dim=1)
         made[split] = once if len(places) == len(once) else once[places]
-    if options.features:
+    if options.features and (options.clip or encoder.name == "features"):
         encoder = replace(encoder, tokens=made["train"].shape[1] > 2)
     return encoder, made
 
 
 def choose_encoder(options: ContextOptions) -> Encoder:
-    """The encoder that the options name.
+    """The encoder that the options name, or that made the features they name (`encoder_of`).
 
     Raises
     ------
@@ -118,7 +122,8 @@ def choose_encoder(options: ContextOptions) -> Encoder:
     if given and not name:
         if options.context != "image":
             raise ValueError(f"context {options.context!r} with features needs clip for the words")
-        return Encoder("features", source=str(given))
+        store = _store(given, "train")
+        return encoder_of(store.about if store else {}) or Encoder("features", source=str(given))
     if name in ("random", "random-small"):
         small = name == "random-small"
         vision, text = (DEMO_VISION, DEMO_TEXT) if small else (VisionConfig(), TextConfig(514))
@@ -131,21 +136,52 @@ def choose_encoder(options: ContextOptions) -> Encoder:
     return replace(encoder, template=options.template, tokens=options.tokens, table=table)
 
 
+def encoder_of(about: Mapping[str, Any]) -> Encoder | None:
+    """What made the features of a store, as its features.json says; None if it does not say it.
+
+    Weights of a file are told by their sha256: a known name's are that name, others the file's.
+
+    Examples
+    --------
+    >>> tower = {**asdict(DEMO_VISION), "dtype": "torch.float32"}
+    >>> about = {"weights": {"random": "small", "seed": 3}, "tower": tower, "tokens": False,
+    ...          "unit_length": True}
+    >>> encoder = encoder_of(about)
+    >>> encoder.name, encoder.seed, encoder.unit_length
+    ('random', 3, True)
+    """
+    made, tower = about.get("weights", {}), dict(about.get("tower", {}))
+    tower.pop("dtype", None)
+    how = {key: about.get(key, False) for key in ("tokens", "unit_length")}
+    if (file := made.get("file")) and "sha256" in made:
+        names = (name for name, known in weights.WEIGHTS.items() if known.sha256 == made["sha256"])
+        where = next(names, file)
+        return Encoder("clip", weights=where, sha256=made["sha256"], vision=tower, **how)
+    drawn = DRAWN.get(made.get("random", ""))
+    if drawn and asdict(drawn) == tower and "seed" in made:
+        return Encoder("random", vision=tower, seed=made["seed"], **how)
+    return None
+
+
+def _store(features: str | Path, split: str) -> FeatureStore | None:
+    """The store of all images, or that of a split; None where the features are other files."""
+    for folder in (Path(features), Path(features, SPLITS[split])):
+        if (folder / "features.json").exists():
+            return FeatureStore.open(folder)
+    return None
+
+
 def image_tokens(
     options: ContextOptions, encoder: Encoder, clip: Callable[[], CLIP], recording: Recorded,
     split: str, device: str | torch.device, progress: bool,
 ) -> Tensor:
     """The image's part of the context: from files, or encoded and, unless in seconds, kept."""
     if options.features:
-        kept = Path(options.features)
-        if not (kept / "features.json").exists():  # no store of all images: one of each split
-            kept /= SPLITS[split]
-        if not (kept / "features.json").exists():
+        found = _store(options.features, split)
+        if found is None:
             return _read(features.find_features(options.features, split), recording, split)
-        store = FeatureStore.open(kept)
-        made = (store.weights.get("sha256"), store.about["unit_length"])
-        if encoder.name == "clip" and made != (encoder.sha256, encoder.unit_length):
-            raise ValueError(f"{kept} was not made by clip {options.clip!r}, at unit length")
+        _check_maker(found, encoder, options)
+        store = found
     elif encoder.name == "random":
         return features.encode(
             clip(), recording.images, tokens=encoder.tokens, device=device, progress=progress
@@ -157,6 +193,20 @@ def image_tokens(
             progress=progress,
         )
     return torch.from_numpy(store.features[store.rows(recording.images)])
+
+
+def _check_maker(store: FeatureStore, encoder: Encoder, options: ContextOptions) -> None:
+    """ValueError unless the encoder of a model made the features, as far as both are told."""
+    if not options.clip:
+        if encoder.name != "features" and encoder_of(store.about) != encoder:
+            raise ValueError(
+                f"{store.folder} was made otherwise than the features of the training images "
+                f"({encoder.describe()}); encode both the same way"
+            )
+        return
+    made = (store.weights.get("sha256"), store.about["unit_length"])
+    if encoder.name == "clip" and made != (encoder.sha256, encoder.unit_length):
+        raise ValueError(f"{store.folder} was not made by clip {options.clip!r}, at unit length")
 
 
 def _read(path: Path, recording: Recorded, split: str) -> Tensor:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,7 +57,7 @@ class Encoder:
     weights: str = ""  # of "clip": known name or path
     sha256: str = ""  # of the file of weights
     source: str = ""  # of "features": the file
-    vision: dict[str, Any] | None = None  # of "random": sizes
+    vision: dict[str, Any] | None = None  # sizes: of "random", and of "clip" where they are known
     text: dict[str, Any] | None = None
     seed: int = 0
 
@@ -91,10 +91,11 @@ class Encoder:
 
         Raises
         ------
+        FileNotFoundError
+            Its file of weights is not where it was.
         ValueError
             The context came from a file of features; or the weights are others than they were.
         """
-        from .clip import weights
         from .clip.model import TextConfig, VisionConfig, random_clip
         from .clip.tokenizer import Tokenizer
 
@@ -104,17 +105,38 @@ class Encoder:
                 "image encoder: pass features (n, d) or (n, l, d) made the same way, or set its "
                 "`clip` to the CLIP that made them"
             )
-        if self.name == "random":
-            text = TextConfig(**self.text) if self.text else None
-            clip = random_clip(VisionConfig(**self.vision or {}), self.seed, text)
-            clip.tokenizer = Tokenizer()
-            return clip
-        if self.sha256 and weights.checksum(self.weights) != self.sha256:
+        if self.name == "clip":
+            return self._load_trained()
+        text = TextConfig(**self.text) if self.text else None
+        clip = random_clip(VisionConfig(**self.vision or {}), self.seed, text)
+        clip.tokenizer = Tokenizer()
+        return clip
+
+    def _load_trained(self) -> CLIP:
+        """CLIP with the weights of a file, which must be those that made the context."""
+        from .clip import weights
+
+        try:
+            found = weights.checksum(self.weights)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f"{error}. This model sees images by these weights (sha256 "
+                f"{self.sha256 or 'not known'}): put the file there, or set the model's `clip` to "
+                "`clip.load(FILE)`"
+            ) from None
+        if self.sha256 and found != self.sha256:
             raise ValueError(
                 f"{self.weights} is not the file of weights this model was trained with (its "
                 f"sha256 is not {self.sha256}); the embeddings would mean something else"
             )
-        return weights.load(self.weights)
+        clip = weights.load(self.weights)
+        if self.vision and asdict(clip.visual.config) != self.vision:
+            raise ValueError(
+                f"{self.weights}: read as {asdict(clip.visual.config)}, but its features were made "
+                f"as {self.vision}; set the model's `clip` to `clip.load(FILE, heads=..., "
+                "activation=...)` as it was then"
+            )
+        return clip
 
     def encode(
         self, clip: CLIP, images: Any = None, captions: str | Sequence[str] | None = None, *,
@@ -125,7 +147,8 @@ class Encoder:
         Parameters
         ----------
         clip : from `load_clip`
-        images : path, folder, list of paths or PIL images, or one image or pixel array
+        images : path, folder, list of paths or PIL images, or one image; arrays of pixels are uint8
+            (H, W, 3), a list of them, or (n, H, W, 3)
         captions : one per image
         device : where to compute; `clip` is moved there
 
@@ -149,12 +172,16 @@ class Encoder:
         ):
             if wanted and given is None:
                 raise ValueError(f"this model's context is {self.context!r}: it needs {what}")
+            if wanted and isinstance(given, Sized) and len(given) == 0:
+                raise ValueError(f"no {what}: the list is empty")
         if captions is not None and not self.reads:
             raise ValueError(f"this model's context is {self.context!r}: it reads no captions")
         parts = []
         if self.sees:
-            if isinstance(images, (str, Path)) or not isinstance(images, Sequence):
-                images = list_images(images) if isinstance(images, (str, Path)) else [images]
+            if isinstance(images, (str, Path)):
+                images = list_images(images)
+            elif not isinstance(images, Sequence):
+                images = list(images) if getattr(images, "ndim", 0) == 4 else [images]
             parts.append(features.encode(
                 clip, images, tokens=self.tokens, unit_length=self.unit_length, device=device,
                 progress=progress,

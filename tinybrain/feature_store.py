@@ -133,7 +133,7 @@ def build(
         The function is called only if an image has to be encoded.
     weights : path of the file of weights, or dict
         What tells these weights from others. Of a file that is its sha256, computed only when the
-        file's name, size or time of change is new; a dict (JSON) is compared as it is.
+        file's path, size or time of change is new; a dict (JSON) is compared as it is.
     root : path, optional
         Names are relative to it. By default the lowest folder above all images: give it where the
         list may grow beyond that.
@@ -206,6 +206,7 @@ def _complete(
         store_files.set_aside(folder)
         rows, source = store_files.reusable(folder, wanted)
         if not rows:
+            load()  # a file that holds no weights is told before what they would change
             _warn(folder, wanted)
         tower = wanted["tower"] or (source["tower"] if source else _tower(load()))
         store_files.start(folder, {**wanted, "tower": tower}, rows)
@@ -298,7 +299,8 @@ def _identity(weights: str | Path | dict[str, Any], folder: Path) -> dict[str, A
         told = json.dumps(weights)  # compared as it will come back from the file
         return cast(dict[str, Any], json.loads(told))
     seen = os.stat(weights)
-    stamp = dict(zip(store_files.STAMP, (Path(weights).name, seen.st_size, seen.st_mtime_ns)))
+    where = os.path.abspath(weights)  # who trains on the features can find their encoder again
+    stamp = dict(zip(store_files.STAMP, (where, seen.st_size, seen.st_mtime_ns)))
     for place in (folder, folder / store_files.UNFINISHED):
         about = store_files.read_about(place)
         known: dict[str, Any] = about["weights"] if about else {}

@@ -97,8 +97,10 @@ def encode(
     """
     if isinstance(images, (str, bytes)) or not isinstance(images, Sequence):
         raise TypeError(f"encode takes a list of images, not {type(images).__name__}")
-    if not images or batch_size < 1:
-        raise ValueError(f"encode: {len(images)} images by {batch_size}; wanted at least 1 by 1")
+    if not images:
+        raise ValueError("no images: the list is empty")
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}; wanted 1 or more")
     vision = clip.to(device).visual.config if device else clip.visual.config
     features = torch.empty(len(images), vision.tokens if tokens else 1, vision.embed_dim)
     start = 0

@@ -43,9 +43,20 @@ def save_model(path: str | Path, model: System) -> Path:
     return checkpoint.save(path, "model", content)
 
 
+def model_file(path: str | Path) -> Path:
+    """The file of a model; of a run's folder that is its model.pt."""
+    path = Path(path)
+    return path / "model.pt" if path.is_dir() else path
+
+
 def read_model(path: str | Path) -> dict[str, Any]:
-    """The fields of the `ImageToBrain` that `save_model` wrote; raises as `checkpoint.load`."""
-    content = checkpoint.load(path, "model")
+    """The fields of the `ImageToBrain` that `save_model` wrote; raises as `checkpoint.load`.
+
+    Parameters
+    ----------
+    path : file, or the folder of a run, which holds model.pt
+    """
+    content = checkpoint.load(model_file(path), "model")
     unet = UNet2D(checkpoint.config_from_dict(UNetConfig, content["unet_config"]))
     unet.load_state_dict(content["unet"])
     subjects = tuple(content.get("subjects", ()))  # the first files knew of one subject only

@@ -24,6 +24,13 @@ from .subjects import per_subject
 from .system import Captions, Images, System
 
 
+def check_counts(trials: int = 1, batch_size: int = 1, draws: int = 1) -> None:
+    """ValueError for less than one of what is to be drawn; it names which."""
+    for name, count in (("trials", trials), ("batch_size", batch_size), ("draws", draws)):
+        if count < 1:
+            raise ValueError(f"{name} is {count}; wanted 1 or more")
+
+
 class ImageToBrain(System):
     """CLIP, U-Net, diffusion process, encoding model, scaling: all that turns images to signals.
 
@@ -41,18 +48,20 @@ class ImageToBrain(System):
 
     def generate(
         self, images: Images | None = None, trials: int = 1, *, captions: Captions = None,
-        subject: str | None = None, sampler: str | Sampler | None = None, steps: int | None = None,
-        guidance: float = 1.0, seed: int = 0, batch_size: int = 64, here: Ranks = Ranks(),
-        progress: bool = False,
+        subject: str | int | None = None, sampler: str | Sampler | None = None,
+        steps: int | None = None, guidance: float = 1.0, seed: int = 0, batch_size: int = 64,
+        here: Ranks = Ranks(), progress: bool = False,
     ) -> BrainSignals:
         """Signals as single recordings would be, noise included: `trials` for each image.
 
         Parameters
         ----------
-        images : path, folder, list of paths or PIL images, pixels, or features (n, d), (n, l, d)
+        images : path, folder, list of paths or PIL images; arrays of pixels, uint8 (H, W, 3), a
+            list of them or (n, H, W, 3); or of features, floats (n, d) or (n, l, d)
         trials : k
         captions : one per image, for a model that reads; `encoder.captions` makes them of concepts
-        subject : one of `subjects`; by default nobody in particular, the average of them
+        subject : one of `subjects`, by name or number ("sub-02", "2", 2); by default nobody in
+            particular, the average of them
         sampler, steps : as `samplers.sample`; by default the recipe's.
         guidance : classifier-free guidance; needs a model trained with `drop_context`.
         seed : the noise of each trial is a function of (seed, image, trial), whatever the batches.
@@ -66,7 +75,8 @@ class ImageToBrain(System):
         Raises
         ------
         ValueError
-            As `encode` and `samplers.sample`; also for guidance on a model that cannot have it.
+            As `encode` and `samplers.sample`; also for guidance on a model that cannot have it,
+            and for less than one trial, or one at a time.
 
         Examples
         --------
@@ -75,6 +85,7 @@ class ImageToBrain(System):
         >>> one.shape, bool((one == two).any())  # another seed is another recording
         ((1, 1, 3, 16), False)
         """
+        check_counts(trials, batch_size)
         self._check_guidance(guidance)
         context = self.encode(images, captions, subject=subject, progress=progress)
         rows = [(image, trial) for image in range(len(context)) for trial in range(trials)]
@@ -108,7 +119,7 @@ class ImageToBrain(System):
 
     def mean(
         self, images: Images | None = None, *, captions: Captions = None,
-        subject: str | None = None, draws: int = 8, batch_size: int = 64,
+        subject: str | int | None = None, draws: int = 8, batch_size: int = 64,
     ) -> BrainSignals:
         """The expected signal E[signal | image], by evaluating the network once, at pure noise.
 
@@ -126,7 +137,7 @@ class ImageToBrain(System):
         Raises
         ------
         ValueError
-            If the recipe has no zero terminal SNR (`samplers.conditional_mean`).
+            If the recipe has no zero terminal SNR (`samplers.conditional_mean`); as `generate`.
 
         Examples
         --------
@@ -134,6 +145,7 @@ class ImageToBrain(System):
         >>> tiny_model().mean(torch.ones(2, 8)).data.shape
         (2, 1, 3, 16)
         """
+        check_counts(draws=draws, batch_size=batch_size)
         context = self.encode(images, captions, subject=subject)
         base, condition = self.base(context), self.condition(context)
         parts = []
@@ -147,8 +159,8 @@ class ImageToBrain(System):
 
     def denoise_steps(
         self, images: Images | None = None, *, captions: Captions = None,
-        subject: str | None = None, sampler: str | Sampler | None = None, steps: int | None = None,
-        guidance: float = 1.0, seed: int = 0,
+        subject: str | int | None = None, sampler: str | Sampler | None = None,
+        steps: int | None = None, guidance: float = 1.0, seed: int = 0,
     ) -> Iterator[Step]:
         """Watch signals appear, one for each of a few images: what `generate` does, step by step.
 
@@ -228,6 +240,10 @@ class ImageToBrain(System):
     @classmethod
     def load(cls, path: str | Path, *, device: str | torch.device = "cpu") -> ImageToBrain:
         """The model that `save` wrote, its networks on `device`; an example stands there.
+
+        Parameters
+        ----------
+        path : the file; or the folder of a run, which holds model.pt
 
         Raises
         ------

@@ -82,6 +82,12 @@ def draw_topography(
     """`BrainSignals.plot_topography`: a row of maps of the mean over trials."""
     xy = check_positions(layout(signals.sensors, places), signals.sensors)
     which = slice(None) if image is None else [_number(signals, image)]
+    first, last = (float(signals.times[end]) for end in (0, -1))
+    if every > max(1.0, last - first):  # the map at 0 s alone would answer no such question
+        raise ValueError(
+            f"every is {every:g} s from map to map, but the signals run from {first:g} to "
+            f"{last:g} s (times are in seconds)"
+        )
     shown = nearest_samples(np.asarray(signals.times), every)
     mean = signals.data[which][..., shown].mean(axis=(0, 1), dtype=np.float64)  # (h, columns)
     figure, _ = lay_out(

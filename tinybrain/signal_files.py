@@ -19,12 +19,13 @@ from .files import write_text
 
 FORMAT, VERSION = "tinybrain signals", 1
 ARRAY, ABOUT = "signals.npy", "signals.json"
+KINDS = ("eeg", "meg")
 Check = tuple[Callable[[Any], bool], str]  # whether a value will do; what is wanted, in words
 WANTED: dict[str, Check] = {  # of signals.json
     "shape": (lambda v: _is_list(v, int) and len(v) == 4 and min(v) > 0, "four lengths"),
     "sensors": (lambda v: _is_list(v, str), "names"),
     "times": (lambda v: _is_list(v, (int, float)) and bool(np.isfinite(v).all()), "seconds"),
-    "kind": (lambda v: v in ("eeg", "meg"), "'eeg' or 'meg'"),
+    "kind": (lambda v: v in KINDS, "'eeg' or 'meg'"),
     "unit": (lambda v: isinstance(v, str), "a string"),
 }
 
@@ -38,6 +39,23 @@ def axes(
         "format": FORMAT, "version": VERSION, "shape": list(shape), "sensors": list(sensors),
         "times": [float(time) for time in times], "kind": kind, "unit": unit,
     }  # fmt: skip
+
+
+def check_axes(
+    shape: Sequence[int], sensors: Sequence[str], times: Sequence[float] | np.ndarray, kind: str
+) -> None:
+    """ValueError unless an array of this shape is signals (n, k, h, w) with these axes."""
+    if len(shape) != 4 or 0 in shape:
+        raise ValueError(
+            f"data are {tuple(shape)}; wanted (images, trials, sensors, times), one or more of each"
+        )
+    if np.ndim(times) != 1 or tuple(shape[2:]) != (len(sensors), len(times)):
+        raise ValueError(
+            f"data are {tuple(shape)}, (images, trials, sensors, times), but there are "
+            f"{len(sensors)} sensors and {np.size(times)} times"
+        )
+    if kind not in KINDS:
+        raise ValueError(f"kind is {kind!r}; wanted 'eeg' or 'meg'")
 
 
 def write_about(path: Path, about: dict[str, Any]) -> Path:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .files import write_atomically
-from .signal_files import ABOUT, ARRAY, axes, map_array, read_about, write_about
+from .signal_files import ABOUT, ARRAY, axes, check_axes, map_array, read_about, write_about
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,9 +27,10 @@ if TYPE_CHECKING:
     from .signal_figures import Places
 
 NEAR = 1e-6  # seconds: sampling times are rounded fractions, 0.1 may be 0.1000000015
+LONG = 20  # seconds: who asks for more means milliseconds
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class BrainSignals:
     """Generated signals.
 
@@ -41,6 +42,10 @@ class BrainSignals:
     kind : "eeg" or "meg"
     unit : as the training recording's
 
+    Raises
+    ------
+    ValueError : data of another shape than the sensors and times say; another kind.
+
     Examples
     --------
     Two images, twenty trials of each, at three electrodes for half a second:
@@ -51,6 +56,8 @@ class BrainSignals:
     >>> signals = BrainSignals(data, ("Oz", "O1", "Cz"), np.arange(50) / 100, "eeg", "µV")
     >>> signals.pick(["O1", "Oz"], tmin=0.1, tmax=0.2).average().data.shape
     (2, 1, 2, 11)
+    >>> signals
+    <BrainSignals eeg: 2 images x 20 trials x 3 sensors x 50 points 0.000 to 0.490 s, µV>
     """
 
     data: np.ndarray
@@ -58,6 +65,17 @@ class BrainSignals:
     times: np.ndarray
     kind: str
     unit: str
+
+    def __post_init__(self) -> None:
+        check_axes(np.shape(self.data), self.sensors, self.times, self.kind)
+
+    def __repr__(self) -> str:
+        """One line, without values."""
+        names = ("image", "trial", "sensor", "point")
+        counts = zip(np.shape(self.data), names)
+        shown = " x ".join(f"{count} {name}{'s' * (count > 1)}" for count, name in counts)
+        span = f"{self.times[0]:.3f} to {self.times[-1]:.3f} s"
+        return f"<BrainSignals {self.kind}: {shown} {span}, {self.unit}>"
 
     # ---------------------------------------------------------------------------------------------
     # Parts
@@ -76,7 +94,7 @@ class BrainSignals:
         Raises
         ------
         ValueError
-            No sensor of such a name, a name twice, no name at all; no sample in that time.
+            No sensor of such a name, a name twice, none; no sample in that time, or milliseconds.
 
         Examples
         --------
@@ -166,7 +184,7 @@ class BrainSignals:
         ------
         ValueError
             Sensors without a place, named; fewer than three; no such image; no multiple of
-            `every` within the times.
+            `every` within the times, or too long a time.
 
         Examples
         --------
@@ -311,6 +329,10 @@ def _columns(times: np.ndarray, tmin: float | None, tmax: float | None) -> np.nd
     """The places of the samples from tmin to tmax."""
     low, high = (-np.inf if tmin is None else tmin), (np.inf if tmax is None else tmax)
     times = np.asarray(times)
+    for name, bound in (("tmin", low), ("tmax", high)):
+        if max(LONG, np.abs(times).max()) < abs(bound) < np.inf:
+            span = f"{times[0]:g} to {times[-1]:g} s; did you mean {bound / 1000:g}?"
+            raise ValueError(f"{name} is {bound:g}: times are in seconds, here from {span}")
     columns = np.flatnonzero((times >= low - NEAR) & (times <= high + NEAR))
     if not len(columns):
         raise ValueError(

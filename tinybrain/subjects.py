@@ -16,6 +16,7 @@ Letters: n rows, s subjects, r repetitions, h sensors, w time points, l tokens, 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .recorded import Recorded
+
+NUMBER = re.compile(r"(?:sub-?)?(?:BIGMEG|P)?0*(\d+)", re.IGNORECASE)  # of THINGS' subjects
 
 # -------------------------------------------------------------------------------------------------
 # One recording made of several
@@ -77,15 +80,18 @@ class Subjects:
         _, first, back = np.unique(self.subject, return_index=True, return_inverse=True)
         return torch.from_numpy(np.arange(len(self.subject)) - first[back])
 
-    def rows(self, name: str) -> slice:
-        """The rows of one subject; ValueError if there is none of this name."""
+    def rows(self, name: str | int) -> slice:
+        """The rows of one subject, called as `place_of` says; ValueError if there are none."""
         found = np.flatnonzero(self.subject == place_of(name, self.subjects))
         if not len(found):
             raise ValueError(f"no rows of {name!r} in this part of the recording")
         return slice(int(found[0]), int(found[-1]) + 1)
 
-    def of(self, name: str) -> Subjects:
-        """The part of one subject; its signals are a view, `subjects` still names all."""
+    def of(self, name: str | int) -> Subjects:
+        """The part of one subject, called as `place_of` says.
+
+        Its signals are a view, `subjects` still names all.
+        """
         at = self.rows(name)
         there = np.unique(self.subject).tolist()
         return replace(
@@ -184,15 +190,34 @@ def each_image_once(recording: Recorded) -> tuple[Recorded, Tensor]:
 # Weights, beside the features of an image
 
 
-def place_of(name: str, subjects: Sequence[str]) -> int:
-    """Where a subject is among those a model knows; ValueError, naming them, if it is not."""
-    if name not in subjects:
+def place_of(name: str | int, subjects: Sequence[str]) -> int:
+    """Where a subject is among those a model knows; ValueError, naming them, if it is not.
+
+    It is called by its name, or by its number however that is written.
+
+    Examples
+    --------
+    >>> [place_of(name, ["sub-01", "sub-02"]) for name in ("sub-02", "sub-2", "P2", "2", 2)]
+    [1, 1, 1, 1, 1]
+    """
+    if name in subjects:
+        return list(subjects).index(str(name))
+    number = _number(name)
+    same = [i for i, known in enumerate(subjects) if number and _number(known) == number]
+    if len(same) != 1:
         known = ", ".join(subjects) or "none by name, as the model is of one subject"
-        raise ValueError(f"there is no subject {name!r}; known are: {known}")
-    return list(subjects).index(name)
+        wrong = "more than one subject" if same else "no subject"
+        raise ValueError(f"there is {wrong} {name!r}; known are: {known}")
+    return same[0]
 
 
-def weights_of(subject: str | None, subjects: Sequence[str]) -> Tensor:
+def _number(name: str | int) -> str:
+    """Of a subject, without zeros in front; nothing where the name is no number of THINGS' kind."""
+    found = NUMBER.fullmatch(str(name).strip())
+    return found[1] if found else ""
+
+
+def weights_of(subject: str | int | None, subjects: Sequence[str]) -> Tensor:
     """Weights (s,) of a subject, or with None of nobody in particular; raises as `place_of`."""
     if subject is None:
         return torch.full((len(subjects),), 1 / max(len(subjects), 1))
@@ -220,7 +245,7 @@ def untold(context: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 
 def tell_asked(
-    context: Tensor, width: int, subject: str | None, subjects: tuple[str, ...]
+    context: Tensor, width: int, subject: str | int | None, subjects: tuple[str, ...]
 ) -> Tensor:
     """Features (n, l, d) told of the subject who is asked for, where a model is of several.
 
@@ -234,9 +259,11 @@ def tell_asked(
     if subjects and subject is None and context.ndim == 3 and context.shape[2] == width:
         return context
     if context.ndim != 3 or context.shape[2] != wanted:
+        image = context.ndim > 2 and context.shape[1] > 1  # or so it may be
         raise ValueError(
             f"features are {tuple(context.shape)}; this model wants (n, {wanted}) or "
             f"(n, tokens, {wanted})"
+            + ("; if these are images they must be uint8 (H, W, 3)" if image else "")
         )
     return tell(context, weights) if subjects else context
 
@@ -306,7 +333,9 @@ def mean_of_others(
     >>> mean_of_others(erps, "sub-01")
     array([2., 2.], dtype=float32)
     """
-    place_of(str(left_out), [str(name) for name in values])
+    if left_out not in values:
+        known = ", ".join(map(str, values))
+        raise ValueError(f"there is no subject {left_out!r}; known are: {known}")
     others = {name: np.asarray(value) for name, value in values.items() if name != left_out}
     shapes = {name: value.shape for name, value in others.items()}
     if len(set(shapes.values())) != 1:

@@ -12,7 +12,7 @@ Letters: n images, s subjects, h sensors, w time points, l tokens, d width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,18 +32,17 @@ from .targets import make_targets
 from .unet import UNet2D, UNetConfig
 
 if TYPE_CHECKING:  # neither CLIP nor readers of recordings are needed before they are used
-    from typing_extensions import Self
-
     from numpy.typing import NDArray
+    from typing_extensions import Self
 
     from .clip.model import CLIP
     from .recorded import Recorded
 
-Images = str | Path | Sequence[Any] | np.ndarray | Tensor  # of paths, PIL images, pixels
+Images = str | Path | Sequence[Any] | np.ndarray | Tensor  # paths, PIL images, uint8 (H, W, 3)
 Captions = str | Sequence[str] | None
 
 
-@dataclass
+@dataclass(repr=False)
 class System:
     """CLIP, U-Net, diffusion process, encoding model, scaling: all that turns images to signals."""
 
@@ -67,6 +66,16 @@ class System:
         self.speed = Speed()  # of generating; may be set
         self._clip: CLIP | None = None
         self._denoiser: Denoiser | None = None
+
+    def __repr__(self) -> str:
+        """One line, in place of the whole network."""
+        (h, w), people = self.shape, f", {len(self.subjects)} subjects" if self.subjects else ""
+        weights = sum(weight.numel() for weight in self.unet.parameters())
+        return (
+            f"<{type(self).__name__} {self.kind}: image to {h} sensors x {w} points "
+            f"{self.times[0]:.3f} to {self.times[-1]:.3f} s, {self.unit}{people}; recipe "
+            f"{self.recipe.name}, {weights:,} parameters on {self.device}>"
+        )
 
     @classmethod
     def prepare(
@@ -139,17 +148,18 @@ class System:
 
     def encode(
         self, images: Images | None = None, captions: Captions = None, *,
-        subject: str | None = None, progress: bool = False,
+        subject: str | int | None = None, progress: bool = False,
     ) -> Tensor:
         """Context (n, l, d) of what `Encoder.encode` takes, or of features, which are checked.
 
+        Arrays of images are uint8: (H, W, 3), a list of them, or (n, H, W, 3); features are floats.
         Of several subjects it is (n, l, d + s), weights behind features; what has them is left so.
 
         Raises
         ------
         ValueError
             As `Encoder.encode` and `Encoder.load_clip`; the features have another width; there is
-            no such subject, or the context tells of one already.
+            no such subject, or the context tells of one already; there are no images.
 
         Examples
         --------
@@ -157,6 +167,8 @@ class System:
         >>> tiny_model().encode(torch.ones(5, 8)).shape  # features stay as they are
         torch.Size([5, 1, 8])
         """
+        if isinstance(images, Sized) and len(images) == 0:
+            raise ValueError("no images: wanted one or more")
         weights_of(subject, self.subjects)  # who is unknown is named before images are encoded
         if isinstance(images, (np.ndarray, Tensor)) and _is_floating(images):
             context = torch.as_tensor(images, dtype=torch.float32)

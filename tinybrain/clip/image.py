@@ -120,7 +120,8 @@ def _from_array(array: NDArray[np.uint8]) -> Image.Image:
         came = type(array).__name__ if dtype is None else f"array of {dtype}"
         raise TypeError(f"an image is a path, a PIL image or a uint8 array, not {came}")
     if shape[2:] not in ((), (3,)) or len(shape) < 2 or 0 in shape:
-        raise ValueError(f"an image array is (H, W, 3) or (H, W), not {tuple(shape)}")
+        many = "; pass several as a list" if len(shape) == 4 else ""
+        raise ValueError(f"an image array is (H, W, 3) or (H, W), not {tuple(shape)}{many}")
     return Image.fromarray(array)
 
 

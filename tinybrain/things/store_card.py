@@ -46,7 +46,7 @@ class Whitening:
     inverse: np.ndarray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Card:
     """What recording.json says, checked; `store.read_card` gives it.
 
@@ -74,6 +74,15 @@ class Card:
     source: object
     splits: Mapping[str, Split]
     whitening: tuple[Whitening, ...] = ()
+
+    def __repr__(self) -> str:
+        """One line, in place of every image's name and every matrix."""
+        rows = ", ".join(f"{len(split.images)} {name}" for name, split in self.splits.items())
+        return (
+            f"<Card {self.kind}, subject {self.subject}: {rows or 'no'} images x "
+            f"{len(self.sensors)} sensors x {len(self.times)} points {self.times[0]:.3f} to "
+            f"{self.times[-1]:.3f} s, {self.unit}; {self.folder}>"
+        )
 
     def content(
         self,
