@@ -31,6 +31,7 @@ import torch
 
 from tinybrain import command_line
 from tinybrain.baselines import fit_ridge
+from tinybrain.command_line import positive
 from tinybrain.contexts import ContextOptions, make_contexts
 from tinybrain.encoder import Encoder
 from tinybrain.experiment import NARROW, SMALL, SMALL_RUN
@@ -90,8 +91,9 @@ def arguments() -> argparse.Namespace:
                      help="; ".join(names).replace("%", "%%"))
     cli.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     cli.add_argument("--context", choices=("attributes", "tower"), default="attributes")
-    cli.add_argument("--epochs", type=int, default=RUN["epochs"], help="at most")
-    cli.add_argument("--processes", type=int, default=1, help="trials side by side, a thread each")
+    cli.add_argument("--epochs", type=positive, default=RUN["epochs"], help="at most")
+    cli.add_argument("--processes", type=positive, default=1,
+                     help="trials side by side, a thread each")
     cli.add_argument("--out", type=Path, default=Path("runs") / "ablation")
     return cli.parse_args()
 

@@ -35,6 +35,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tinybrain import command_line
+from tinybrain.command_line import positive
 from tinybrain.ddpm import DDPM
 from tinybrain.interop import unet_from_diffusers
 from tinybrain.parallel import pick_device
@@ -50,12 +51,13 @@ NAMES = ("tinybrain", "diffusers")
 def sizes(description: str) -> argparse.ArgumentParser:
     """A command line with what every job has: the network, its input, how often."""
     cli = command_line.parser(description)
-    cli.add_argument("--size", type=int, nargs=2, default=(63, 250), help="sensors, time points")
-    cli.add_argument("--batch", type=int, default=2)
-    cli.add_argument("--tokens", type=int, default=1, help="of the context")
-    cli.add_argument("--channels", type=int, nargs="+", default=(128, 256, 512, 512))
-    cli.add_argument("--rounds", type=int, default=5, help="turns of each, after one to warm up")
-    cli.add_argument("--steps", type=int, default=3, help="reverse steps of a sampling row")
+    cli.add_argument("--size", type=positive, nargs=2, default=(63, 250), help="sensors, times")
+    cli.add_argument("--batch", type=positive, default=2)
+    cli.add_argument("--tokens", type=positive, default=1, help="of the context")
+    cli.add_argument("--channels", type=positive, nargs="+", default=(128, 256, 512, 512))
+    cli.add_argument("--rounds", type=positive, default=5,
+                     help="turns of each, after one to warm up")
+    cli.add_argument("--steps", type=positive, default=3, help="reverse steps of a sampling row")
     cli.add_argument("--device", help="by default a GPU if there is one")
     return cli
 

@@ -37,6 +37,7 @@ from torch.nn import functional as F
 from tinybrain import command_line
 from tinybrain.clip.model import CLIP, DEMO_VISION, VisionConfig
 from tinybrain.clip.names import openai_names
+from tinybrain.command_line import positive
 from tinybrain.features import PRECISIONS, encode
 from tinybrain.parallel import pick_device
 from tinybrain.things import make_demo
@@ -51,9 +52,9 @@ def arguments() -> argparse.Namespace:
     cli.add_argument("--source", type=Path, help="folder of photographs; without it, the demo's "
                      "pictures, which are small")
     cli.add_argument("--tower", choices=TOWERS, default="true", help="ViT-L/14, or the demo's")
-    cli.add_argument("--images", type=int, default=2000)
-    cli.add_argument("--batch", type=int, default=64)
-    cli.add_argument("--rounds", type=int, default=4, help="turns of each, by equal shares")
+    cli.add_argument("--images", type=positive, default=2000)
+    cli.add_argument("--batch", type=positive, default=64)
+    cli.add_argument("--rounds", type=positive, default=4, help="turns of each, by equal shares")
     cli.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=PRECISIONS)
     cli.add_argument("--device", help="by default a GPU if there is one")
     cli.add_argument("--alone", nargs=3, help=argparse.SUPPRESS)  # name, precision, files: memory

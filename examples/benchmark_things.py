@@ -29,6 +29,7 @@ from pathlib import Path
 import numpy as np
 
 from tinybrain import command_line
+from tinybrain.command_line import positive
 
 SHAPE = (2, 63, 250)  # repetitions in a session, sensors, time points
 LOOPED = 500  # conditions of the plain loop
@@ -37,9 +38,9 @@ JOBS = {"whitening": ("tinybrain", "scikit-learn"), "resampling": ("tinybrain", 
 
 def arguments() -> argparse.Namespace:
     cli = command_line.parser(__doc__)
-    cli.add_argument("--conditions", type=int, default=8270, help="of whitening")
-    cli.add_argument("--epochs", type=int, default=1000, help="of resampling")
-    cli.add_argument("--rounds", type=int, default=3, help="turns of each")
+    cli.add_argument("--conditions", type=positive, default=8270, help="of whitening")
+    cli.add_argument("--epochs", type=positive, default=1000, help="of resampling")
+    cli.add_argument("--rounds", type=positive, default=3, help="turns of each")
     cli.add_argument("--alone", nargs=3, help=argparse.SUPPRESS)  # job, name, file: one timing
     return cli.parse_args()
 

@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from tinybrain import command_line
+from tinybrain.command_line import positive
 from tinybrain.scalp import interpolate
 from tinybrain.style import DPI
 from tinybrain.things.sensors import THINGS_EEG2_63, THINGS_MEG_271, layout
@@ -37,7 +38,7 @@ TIMES = np.arange(11) / 10
 
 def arguments() -> argparse.Namespace:
     cli = command_line.parser(__doc__)
-    cli.add_argument("--rounds", type=int, default=5, help="turns of each")
+    cli.add_argument("--rounds", type=positive, default=5, help="turns of each")
     cli.add_argument("--kinds", nargs="+", choices=sorted(NAMES), default=sorted(NAMES))
     return cli.parse_args()
 

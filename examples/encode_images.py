@@ -4,7 +4,8 @@
     python examples/encode_images.py PHOTOS --out FEATURES
     python examples/encode_images.py THINGS --out FEATURES --nice
     python examples/encode_images.py THINGS-MEG --out FEATURES
-    python examples/encode_images.py PHOTOS --out FEATURES --weights ViT-L-14.pt --tokens
+    python examples/encode_images.py PHOTOS --out FEATURES --clip ViT-L-14.pt --tokens
+    python examples/encode_images.py PHOTOS --out FEATURES --clip random-small     without weights
 
 PHOTOS is a folder, searched with its subfolders, or a list of files. THINGS is a folder with
 Image_set in it: its training and test images go to FEATURES/training and FEATURES/test, one row
@@ -30,6 +31,7 @@ import numpy as np
 from tinybrain import command_line
 from tinybrain.clip import weights
 from tinybrain.clip.model import DEMO_VISION, VisionConfig, random_clip
+from tinybrain.command_line import positive
 from tinybrain.feature_store import FeatureStore, build
 from tinybrain.features import PRECISIONS
 from tinybrain.files import write_atomically
@@ -45,14 +47,16 @@ def arguments() -> argparse.Namespace:
     cli.add_argument("images", type=Path, nargs="+", help="a folder, files, or a THINGS folder")
     cli.add_argument("--out", type=Path, required=True, help="folder of the features")
     tower = cli.add_mutually_exclusive_group()
-    tower.add_argument("--weights", default="ViT-L/14", help="a known name (fetched) or a file")
-    tower.add_argument("--random", type=int, metavar="SEED", help="ViT-L/14 of random weights")
-    tower.add_argument("--random-small", type=int, metavar="SEED", help="a small tower of them")
+    tower.add_argument("--clip", "--weights", default="ViT-L/14", help="as in training: ViT-L/14 "
+                       "(fetched once), a file or a folder of weights; or random or random-small, "
+                       "a tower that has learned nothing, for trying without")  # fmt: skip
+    tower.add_argument("--random", type=int, metavar="SEED", help="as --clip random, by this seed")
+    tower.add_argument("--random-small", type=int, metavar="SEED", help="likewise")
     cli.add_argument("--tokens", action="store_true", help="all 257 tokens, not the class token")
     cli.add_argument("--no-unit-length", action="store_true", help="leave the vectors' lengths")
     cli.add_argument("--nice", action="store_true", help="also write files in the form of NICE")
     cli.add_argument("--precision", choices=PRECISIONS, default="float32")
-    cli.add_argument("--batch-size", type=int, default=64)
+    cli.add_argument("--batch-size", type=positive, default=64)
     cli.add_argument("--device", help="cpu, cuda, cuda:1 ...; by default a GPU if there is one")
     return cli.parse_args()
 
@@ -90,13 +94,13 @@ def is_things_meg(images: list[Path]) -> bool:
 
 def tower(args: argparse.Namespace):
     """A function that loads CLIP, and what tells its weights from others."""
-    if args.random is not None:
-        seed = args.random
-        return lambda: random_clip(VisionConfig(), seed), {"random": "ViT-L/14", "seed": seed}
-    if args.random_small is not None:
-        seed = args.random_small
-        return lambda: random_clip(DEMO_VISION, seed), {"random": "small", "seed": seed}
-    path = weights.locate(args.weights)
+    large = 0 if args.clip == "random" else args.random
+    if large is not None:
+        return lambda: random_clip(VisionConfig(), large), {"random": "ViT-L/14", "seed": large}
+    small = 0 if args.clip == "random-small" else args.random_small
+    if small is not None:
+        return lambda: random_clip(DEMO_VISION, small), {"random": "small", "seed": small}
+    path = weights.locate(args.clip)
     return lambda: weights.load(path), path
 
 

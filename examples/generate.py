@@ -24,6 +24,7 @@ import time
 from pathlib import Path
 
 from tinybrain import command_line
+from tinybrain.command_line import positive
 from tinybrain.generation import Plan, generate
 from tinybrain.parallel import pick_device, ranks
 from tinybrain.signal_files import ABOUT, ARRAY
@@ -37,16 +38,17 @@ def arguments() -> argparse.Namespace:
     cli.add_argument("model", type=Path, help="a model.pt that training wrote")
     cli.add_argument("images", type=Path, nargs="+", help="a folder, files, or features.npy")
     cli.add_argument("--out", type=Path, required=True, help="folder of the signals")
-    cli.add_argument("--trials", type=int, default=1, help="signals for each image")
+    cli.add_argument("--trials", type=positive, default=1, help="signals for each image")
     cli.add_argument("--mean", action="store_true", help="the conditional mean, not trials")
     cli.add_argument("--sampler", choices=("ancestral", "ddim", "dpm_solver"),
                      help="by default the recipe's")
-    cli.add_argument("--steps", type=int, help="of the sampler")
+    cli.add_argument("--steps", type=positive, help="of the sampler")
     cli.add_argument("--guidance", type=float, default=1.0, help="1: none")
     cli.add_argument("--subject", help="whose signals, of a model of several, such as sub-02; by "
                      "default nobody's in particular")
     cli.add_argument("--seed", type=int, default=0)
-    cli.add_argument("--batch-size", type=int, default=64, help="signals at once; bounds memory")
+    cli.add_argument("--batch-size", type=positive, default=64,
+                     help="signals at once; bounds memory")
     cli.add_argument("--device", help="cpu, cuda, cuda:1 ...; by default a GPU if there is one")
     cli.add_argument("--compile", action="store_true", help="torch.compile: minutes, then faster")
     cli.add_argument("--no-tf32", action="store_true", help="all digits of products on a GPU")

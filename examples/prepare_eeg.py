@@ -24,6 +24,7 @@ from functools import partial
 from pathlib import Path
 
 from tinybrain import command_line
+from tinybrain.command_line import above_zero, positive
 from tinybrain.things.eeg2 import brainvision
 from tinybrain.things.preprocess import PAPER, Settings, prepare
 
@@ -45,14 +46,14 @@ def arguments() -> Namespace:
     how = cli.add_argument_group("how; the defaults are the paper's")
     how.add_argument("--mvnn", choices=("epochs", "time", "none"), default=PAPER.mvnn)
     how.add_argument("--noise-from", choices=("train", "both"), default=PAPER.noise_from)
-    how.add_argument("--rate", type=float, default=PAPER.rate, help="Hz")
+    how.add_argument("--rate", type=above_zero, default=PAPER.rate, help="Hz")
     how.add_argument("--epoch", type=float, nargs=2, default=(PAPER.tmin, PAPER.tmax),
                      metavar=("FROM", "TO"), help="seconds; baseline is FROM to 0")  # fmt: skip
     how.add_argument("--keep", type=float, nargs=2, default=(PAPER.start, PAPER.stop),
                      metavar=("FROM", "TO"), help="seconds, kept of the epoch")  # fmt: skip
     how.add_argument("--sensors", nargs="+", default=PAPER.sensors, help="names, in order")
     how.add_argument("--aligned", action="store_true", help="resample without MNE's 1 ms shift")
-    how.add_argument("--repeats", type=int, nargs=2, metavar=("TRAIN", "TEST"),
+    how.add_argument("--repeats", type=positive, nargs=2, metavar=("TRAIN", "TEST"),
                      default=(PAPER.train_repeats, PAPER.test_repeats),
                      help="of each image in a session")  # fmt: skip
     how.add_argument("--seed", type=int, default=PAPER.seed, help="of the choice of repetitions")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.test_subjects import PEOPLE
-from tinybrain import cohort, contexts, experiment
+from tinybrain import cohort, contexts, experiment, topography
 from tinybrain.pipeline import ImageToBrain
 from tinybrain.subjects import Subjects, together
 from tinybrain.things import EEG2, make_demo
@@ -95,7 +95,7 @@ def test_one_model_of_two_is_judged_on_each(two, tmp_path, monkeypatch):
     monkeypatch.setattr(contexts.features, "encode", lambda clip, images, **how: (
         encoded.append(len(images)) or encode(clip, images, **how)))  # fmt: skip
     for module, slow in ((experiment.figures, "animate_denoising"),
-                         (experiment.topography, "plot_topographies")):
+                         (topography, "plot_topographies")):
         monkeypatch.setattr(module, slow, lambda *given, **how: None)
     train, test = (together(recordings[split], names) for split in ("train", "test"))
     experiment.run(parse(*WORDS), train, test, tmp_path, np.concatenate(truth))

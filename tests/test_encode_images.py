@@ -11,14 +11,15 @@ import torch
 from tests.test_feature_store import image_set, photo
 from tests.test_store_files import HERE
 from tinybrain.clip import DEMO_VISION, random_clip
+from tinybrain.contexts import ContextOptions, choose_encoder
 from tinybrain.feature_store import FeatureStore
 from tinybrain.features import encode, find_features, read_features
 
 SPLIT = {"training": "train", "test": "test"}
 
 
-def run_example(*args):
-    command = [sys.executable, "examples/encode_images.py", *map(str, args), "--random-small", "3"]
+def run_example(*args, tower=("--random-small", 3)):
+    command = [sys.executable, "examples/encode_images.py", *map(str, args), *map(str, tower)]
     return subprocess.run(command, capture_output=True, text=True, check=False, **HERE)
 
 
@@ -62,6 +63,26 @@ def test_example_keeps_the_images_of_things_meg_by_split_and_name(tmp_path):
     assert training.names == ("cat/cat_12s.jpg", "dog/dog_01b.jpg")
     assert training.row("elsewhere/images_meg/dog/dog_01b.jpg") == 1
     assert FeatureStore.open(tmp_path / "out/test").names == ("fox_13s.jpg",)
+
+
+def test_random_towers_are_called_as_in_training(tmp_path):
+    """And with --weights, as they were called before."""
+    images = image_set(tmp_path / "set")
+    given = (tmp_path / "set", "--out", tmp_path / "out")
+    done = run_example(*given, tower=("--clip", "random-small"))
+    assert not done.returncode, done.stderr
+    store = FeatureStore.open(tmp_path / "out")
+    tower = choose_encoder(ContextOptions(clip="random-small")).load_clip()
+    wanted = encode(tower, images, unit_length=True)
+    torch.testing.assert_close(torch.tensor(store.features), wanted, rtol=1e-5, atol=1e-6)
+    assert store.weights == {"random": "small", "seed": 0}
+    bad = run_example(*given, tower=("--weights", "README.md"))
+    assert bad.returncode == 1 and bad.stderr.count("\n") == 1, bad.stderr
+    assert "encode_images.py: README.md" in bad.stderr and "changed" not in bad.stderr
+    assert FeatureStore.open(tmp_path / "out").names == store.names
+    other = run_example(*given)
+    line = f"encode_images.py: warning: {tmp_path / 'out'}: weights changed: all 7 images are "
+    assert other.stderr == f"{line}encoded anew\n"
 
 
 def test_example_says_what_is_wrong(tmp_path):

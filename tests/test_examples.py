@@ -6,10 +6,14 @@ Here are those that no other test runs, and what all of them have in common.
 from __future__ import annotations
 
 import ast
+import contextlib
+import io
 import json
 import re
 import runpy
+import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +51,19 @@ def call(tmp_path, monkeypatch, capsys):
         return capsys.readouterr().out
 
     return run
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """What an example starts a process for is done in this one, where all is imported already."""
+    def run(command, **_):
+        said = io.StringIO()
+        with monkeypatch.context() as patched, contextlib.redirect_stdout(said):
+            patched.setattr(sys, "argv", [str(word) for word in command[1:]])
+            runpy.run_path(sys.argv[0], run_name="__main__")
+        return subprocess.CompletedProcess(command, 0, said.getvalue())
+
+    monkeypatch.setattr(subprocess, "run", run)
 
 
 def cells(table):
@@ -91,6 +108,46 @@ def test_what_a_person_can_mend_ends_in_one_line(monkeypatch, problem, said):
     assert end.value.code == said
 
 
+@pytest.mark.parametrize(("words", "said"), [
+    (("train_eeg.py", "--trials", 0), "--trials is 0; wanted 1 or more"),
+    (("train_eeg.py", "--epochs", 0), "--epochs is 0; wanted 1 or more"),
+    (("train_eeg.py", "--lr", 0), "--lr is 0; wanted a number above 0"),
+    (("train_meg.py", "--batch-size", -4), "--batch-size is -4; wanted 1 or more"),
+    (("train_meg.py", "--steps", 2.5), "--steps is 2.5; wanted a whole number, 1 or more"),
+    (("train_meg.py", "--micro-batch", 0), "--micro-batch is 0; wanted 1 or more"),
+    (("train_meg.py", "--heldout", 5), "--heldout is 5; wanted a share from 0 to 0.5"),
+    (("train_meg.py", "--heldout", "few"), "--heldout is few; wanted a share from 0 to 0.5"),
+    (("evaluate.py", "--trials", 0), "--trials is 0; wanted 1 or more"),
+    (("reproduce_paper.py", "--lr", "nan"), "--lr is nan; wanted a number above 0"),
+    (("cross_subject.py", "--epochs", 0), "--epochs is 0; wanted 1 or more"),
+    (("generate.py", "model.pt", "x", "--out", "y", "--trials", 0), "--trials is 0; wanted 1"),
+    (("encode_images.py", "x", "--out", "y", "--batch-size", 0), "--batch-size is 0; wanted 1"),
+    (("prepare_eeg.py", "x", "--out", "y", "--repeats", 2, 0), "--repeats is 0; wanted 1 or more"),
+    (("ablate.py", "--epochs", 0), "--epochs is 0; wanted 1 or more"),
+    (("benchmark.py", "--rounds", 0), "--rounds is 0; wanted 1 or more"),
+])  # fmt: skip
+def test_numbers_that_cannot_be_are_refused_before_anything_is_read(call, capsys, words, said):
+    with pytest.raises(SystemExit) as end:
+        call(*words)
+    line = capsys.readouterr().err
+    assert end.value.code == 2 and line.startswith(f"{words[0]}: {said}") and line.count("\n") == 1
+    assert not list(Path().iterdir())
+
+
+def test_a_warning_of_ours_is_a_line_and_others_are_as_ever(monkeypatch, capsys):
+    usual = warnings.formatwarning
+
+    def main():
+        for file in (command_line.__file__, "examples/x.py", "/elsewhere/torch.py"):
+            print(warnings.formatwarning("look out", UserWarning, file, 3, "code"), end="")
+
+    monkeypatch.setattr(sys, "argv", ["examples/x.py"])
+    command_line.run(main)
+    assert capsys.readouterr().out == (
+        2 * "x.py: warning: look out\n" + "/elsewhere/torch.py:3: UserWarning: look out\n  code\n")
+    assert warnings.formatwarning is usual
+
+
 def test_a_fault_of_the_program_keeps_its_traceback():
     with pytest.raises(ZeroDivisionError):
         command_line.run(lambda: 1 / 0)
@@ -103,8 +160,10 @@ def test_a_fault_of_the_program_keeps_its_traceback():
     ("train_eeg.py", "demo", (5, 20)), ("train_meg.py", "demo-meg", (271, 200)),
 ])  # fmt: skip
 def test_training_on_the_demo(call, monkeypatch, name, run, shape):
-    monkeypatch.setattr(experiment, "draw", lambda *_: {})  # takes seconds, tested with `run`
-    out = call(name, "--epochs", 1, "--steps", 2, "--trials", 2, "--heldout", 0.4,
+    for figures in ("draw", "draw_report"):  # take seconds, tested with `run`
+        monkeypatch.setattr(experiment, figures, lambda *_: {})
+    monkeypatch.setattr(experiment.figures, "plot_loss", lambda *_, **__: None)
+    out = call(name, "--epochs", 1, "--steps", 1, "--trials", 2, "--heldout", 0.4,
                "--device", "cpu")
     folder = Path("runs", run)
     model = ImageToBrain.load(folder / "model.pt")
@@ -148,8 +207,8 @@ def test_one_ingredient_of_the_recipe(call):
     assert cells(again) == rows and "epoch 1" not in again  # nothing is trained twice
 
 
-def test_the_unet_beside_diffusers(call):
-    jobs = ["training step"]  # of each the memory is measured in two more processes
+def test_the_unet_beside_diffusers(call, here):
+    jobs = ["training step"]
     rows = cells(call(
         "benchmark.py", "--channels", 32, 32, 32, 32, "--size", 16, 16, "--batch", 1, "--rounds", 1,
         "--steps", 1, "--device", "cpu", "--jobs", *jobs,
@@ -161,7 +220,7 @@ def test_the_unet_beside_diffusers(call):
         assert mine.endswith("MiB") and other.endswith("MiB")
 
 
-def test_clip_beside_transformers(call, tmp_path):
+def test_clip_beside_transformers(call, here, tmp_path):
     rng = np.random.default_rng(0)
     (tmp_path / "photos").mkdir()
     for name in "ab":

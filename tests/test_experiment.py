@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import warnings
 from contextlib import nullcontext
 
 import pytest
 import torch
 
 from tinybrain import experiment, topography
+from tinybrain.blocks import TransformerBlock
 from tinybrain.parallel import Ranks
 from tinybrain.pipeline import ImageToBrain
 from tinybrain.things import EEG2, make_demo
 from tinybrain.things.demo import read_truth
+from tinybrain.unet import UNet2D
 
 FEW = {"train_concepts": 6, "train_images": 2, "test_concepts": 3, "test_repeats": 4}
 
@@ -72,9 +75,43 @@ def test_only_the_first_rank_draws(tmp_path, monkeypatch, rank):
     monkeypatch.setattr(experiment, "in_turn", lambda here: nullcontext())
     monkeypatch.setattr(experiment, "fit", lambda model, *_, **__: model.card.update(epoch=1) or [])
     monkeypatch.setattr(experiment.figures, "plot_loss", lambda *_, **__: drawn.append(1))
+    monkeypatch.setattr(experiment, "MANY", 100)
     here = Ranks(rank, 2)
-    experiment.learn(args, train, test, tmp_path, torch.device("cpu"), here)
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        experiment.learn(args, train, test, tmp_path, torch.device("cpu"), here)
     assert drawn == [1] * (rank == 0)
+    told = [str(warning.message) for warning in heard if "each compared with each" in
+            str(warning.message)]
+    assert len(told) == (rank == 0), "and only the first warns"
+
+
+def seen(config, h, w):
+    """The most positions at which a network attends, by running it."""
+    unet, most = UNet2D(config), []
+    for part in unet.modules():
+        if isinstance(part, TransformerBlock):
+            part.register_forward_pre_hook(lambda _, given: most.append(given[0][0, 0].numel()))
+    unet(torch.randn(1, 1, h, w), torch.zeros(1, dtype=torch.long), torch.randn(1, 1, 8))
+    return max(most)
+
+
+def test_attention_at_too_many_positions_is_told_with_what_to_do(monkeypatch):
+    def network(levels):
+        return experiment.settings(parse("--channels", *[8] * levels, "--small"), "meg", 8)[1]
+
+    monkeypatch.setattr(experiment, "MANY", 100)
+    said = experiment.attention_cost(network(3), 27, 21)
+    assert f"14 x 11 = {seen(network(3), 27, 21)} positions" in said
+    assert f"--channels 4 widths or more: the outermost attention is then at {7 * 6}" in said
+    assert seen(network(4), 27, 21) == 7 * 6 and not experiment.attention_cost(network(4), 27, 21)
+
+
+@pytest.mark.parametrize(("kind", "size"), [("eeg", (63, 250)), ("meg", (271, 200))])
+def test_the_papers_networks_and_the_demos_are_not_warned_of(kind, size):
+    for words in (("--data", "x"), ("--data", "x", "--small")):
+        config = experiment.settings(parse(*words), kind, 768)[1]
+        assert experiment.attention_cost(config, *size) == ""
 
 
 def test_a_whole_experiment_leaves_model_report_and_figures(tmp_path, capsys, monkeypatch):
@@ -91,10 +128,12 @@ def test_a_whole_experiment_leaves_model_report_and_figures(tmp_path, capsys, mo
     places.write_text("name,x,y\n" + "".join(f"{name},{x},{y}\n" for name, x, y in rows))
     args, plot, drawn = parse(*words), topography.plot_topographies, []
     monkeypatch.setattr(
-        topography, "plot_topographies", lambda maps, **how: (drawn.append(how), plot(maps, **how))
+        topography, "plot_topographies",
+        lambda maps, **how: (drawn.append(how | {"rows": [*maps]}), plot(maps, **how)),
     )
     experiment.run(args, train, test, tmp_path / "run", read_truth(data).test)
     assert drawn[0]["xy"].tolist() == [[-0.2, -0.8], [0, -0.9], [0.2, -0.8], [0, -0.4], [0, 0]]
+    assert drawn[0]["rows"] == ["Training", "Test", "Generated", "Training - Test"]
     there = {path.name for path in (tmp_path / "run").iterdir() if path.name != "lock"}
     assert there == {"model.pt", "run-00000001.pt", "report.md", "report.json", "log.csv",
                      "loss.png", "evoked.png", "topographies.png", "denoising.png",

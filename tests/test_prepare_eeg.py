@@ -73,6 +73,8 @@ def test_example_says_what_is_wrong(tmp_path):
     bad = run_example(tmp_path, "--out", tmp_path / "out")
     assert bad.returncode == 1 and "no raw recordings of subject 1" in bad.stderr
     assert "Figshare" in bad.stderr and "Traceback" not in bad.stderr
+    bad = run_example(tmp_path / "none", "--out", tmp_path / "out")
+    assert bad.stderr.startswith(f"prepare_eeg.py: {tmp_path / 'none'}: there is no such folder")
     bad = run_example(tmp_path, "--out", tmp_path / "out", "--keep", -1, 2)
     assert "what is kept inside them" in bad.stderr and "Traceback" not in bad.stderr
 

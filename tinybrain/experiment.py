@@ -11,9 +11,10 @@ Letters: n images, k trials, h sensors, w time points.
 from __future__ import annotations
 
 import argparse
-import os
+import math
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,8 +24,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import cohort, command_line, figures, generated, report, topography
+from . import cohort, command_line, figures, generated, report
 from .cohort import Floats, each_subject, overview
+from .command_line import above_zero, positive, share
 from .contexts import ContextOptions, make_contexts
 from .encoder import CONTEXTS, TEMPLATE
 from .heldout import heldout_references, hold_out
@@ -33,11 +35,10 @@ from .pipeline import ImageToBrain
 from .recipes import RECIPES, VALIDATIONS, Recipe
 from .recorded import Recorded
 from .report_figures import draw_report
+from .run_figures import Places, draw
 from .speed import Speed
 from .subjects import Subjects, each_image_once, tell_whose
 from .things.layouts import read_layout
-from .things.sensors import layout
-from .topography_sheets import COLOURS
 from .train import fit
 from .unet import CONDITIONINGS, UNetConfig
 
@@ -54,8 +55,7 @@ SMALL_RUN: dict[str, dict[str, Any]] = {
     "meg": {"epochs": 2, "lr": 1e-3},
 }
 BATCH = {"eeg": 16, "meg": 4}  # Section 4.2
-MAPS = {"eeg": "Figure 3", "meg": "Figure 4"}
-Places = dict[str, tuple[float, float]]  # of sensors on the head, by name
+MANY = 10_000  # positions; the paper's networks attend at 3,400 (MEG) and 1,008 (EEG) at most
 
 
 def arguments(description: str, data: str) -> argparse.ArgumentParser:
@@ -80,26 +80,26 @@ def arguments(description: str, data: str) -> argparse.ArgumentParser:
     how.add_argument("--recipe", choices=sorted(RECIPES), default="tinybrain")
     how.add_argument("--small", action="store_true", help="the demo's network, epochs and tower")
     how.add_argument("--conditioning", choices=CONDITIONINGS, default="cross_attention")
-    how.add_argument("--channels", type=int, nargs="+", help="widths of the U-Net's levels")
-    how.add_argument("--epochs", type=int)
-    how.add_argument("--batch-size", type=int)
-    how.add_argument("--micro-batch", type=int, help="rows that the network sees at a time, to "
-                     "spare memory; results do not depend on it, but for rounding")
+    how.add_argument("--channels", type=positive, nargs="+", help="widths of the U-Net's levels")
+    how.add_argument("--epochs", type=positive)
+    how.add_argument("--batch-size", type=positive)
+    how.add_argument("--micro-batch", type=positive, help="rows that the network sees at a time, "
+                     "to spare memory; results do not depend on it, but for rounding")
     how.add_argument("--recompute", action="store_true", help="spare memory: compute the blocks of "
                      "the network twice instead of remembering them")
     how.add_argument("--no-tf32", action="store_true", help="products in full float32 on a GPU")
     how.add_argument("--compile", action="store_true", help="torch.compile the network: minutes at "
                      "first, faster steps then")
-    how.add_argument("--lr", type=float)
+    how.add_argument("--lr", type=above_zero)
     how.add_argument("--validation", choices=VALIDATIONS, help="what is kept aside of training "
                      "for choosing the epoch: concepts, or images as NICE does")
-    how.add_argument("--heldout", type=float, help="share of them, from 0 to 0.5")
+    how.add_argument("--heldout", type=share, help="share of them, from 0 to 0.5")
     how.add_argument("--seed", type=int, default=0)
     how.add_argument("--device", help="cpu, cuda, cuda:1 ...; by default a GPU if there is one")
     judge = cli.add_argument_group("evaluation")
-    judge.add_argument("--trials", type=int, default=4, help="samples per test image")
+    judge.add_argument("--trials", type=positive, default=4, help="samples per test image")
     judge.add_argument("--sampler", choices=("ancestral", "ddim", "dpm_solver"))
-    judge.add_argument("--steps", type=int, help="sampling steps")
+    judge.add_argument("--steps", type=positive, help="sampling steps")
     judge.add_argument("--layout", type=Path, help="places of sensors for the scalp maps: a table "
                        "with name, x, y or name, x, y, z, a .lout, or a file of electrodes")
     cli.add_argument("--out", "--run", dest="run", type=Path, help="run folder; by default one in "
@@ -167,10 +167,7 @@ def learn(
     device: torch.device, here: Ranks,
 ) -> tuple[ImageToBrain, dict[str, Tensor]]:
     """The first part of `run`: contexts, model and training, by all ranks together."""
-    def say(words: str) -> None:
-        if here.first:
-            print(words)
-
+    say: Callable[[str], object] = print if here.first else lambda words: None
     say(f"{train.summary}\n{test.summary}")
     with in_turn(here):  # what is kept is made by the first
         encoder, context = make_contexts(
@@ -183,6 +180,8 @@ def learn(
     for split, recording in (("train", train), ("test", test)):
         context[split] = tell_whose(context[split], recording, people)
     recipe, config = settings(args, train.kind, context["train"].shape[2])
+    if here.first and (costly := attention_cost(config, *train.signals.shape[1:])):
+        warnings.warn(costly, stacklevel=2)
     model, y0 = ImageToBrain.prepare(recipe, config, train, context["train"], encoder)
     model.to(device)
     _, places = each_image_once(train)
@@ -303,46 +302,33 @@ def settings(
     return recipe, config
 
 
-def draw(
-    folder: Path, model: ImageToBrain, train: Recorded, test: Recorded, context_test: Tensor,
-    result: report.Evaluation, places: Places | None = None,
-) -> dict[str, str]:
-    """Write the figures; their files by caption. `places` are those of sensors, if not known."""
-    whole = folder if (folder / "loss.png").exists() else folder.parent  # of several subjects
-    loss = Path(os.path.relpath(whole / "loss.png", folder)).as_posix()
-    sensors, times, unit = model.sensors, model.times, model.unit
-    if model.kind == "meg":  # MLC11-1609: the serial number says nothing in a figure
-        sensors = tuple(name.partition("-")[0] for name in sensors)
-    real = test.signals.mean(axis=1)                                           # (n, h, w)
-    figures.plot_evoked(
-        real, result.samples, sensors=sensors, times=times, unit=unit, path=folder / "evoked.png",
-        picks=figures.informative_sensors(real, sensors), conditional_mean=result.mean,
+def attention_cost(config: UNetConfig, h: int, w: int) -> str:
+    """A warning if a network attends at more than MANY positions of a signal (h, w), else "".
+
+    Every position is compared with every other. Each level halves the signal, rounding up, and of
+    `--channels` the two innermost levels attend, so that more of them make it cheap.
+
+    Examples
+    --------
+    >>> asked = arguments("", "THINGS-MEG").parse_args(["--channels", "32", "32"])
+    >>> attention_cost(settings(asked, "meg", context_dim=768)[1], 271, 200)
+    '... 271 x 200 = 54,200 positions ...; give --channels 4 widths or more: ... 3,400'
+    """
+    if True not in config.attention:
+        return ""
+
+    def size(level: int) -> tuple[int, int]:
+        return -(-h // 2**level), -(-w // 2**level)
+
+    at = wanted = config.attention.index(True)
+    while math.prod(size(wanted)) > MANY:
+        wanted += 1
+    if wanted == at:
+        return ""
+    (high, wide), widths = size(at), " ".join(map(str, config.channels))
+    return (
+        f"channels {widths}: attention at {high} x {wide} = {high * wide:,} positions of the "
+        "signal, each compared with each: gigabytes, and minutes a step; give --channels "
+        f"{wanted + 2} widths or more: the outermost attention is then at "
+        f"{math.prod(size(wanted)):,}"
     )
-    captions = {
-        "Mean evoked response to the test images, recorded and generated": "evoked.png",
-        "Training: loss by timestep" + ", and the conditional mean on held-out rows"
-        * model.recipe.has_conditional_mean: loss,
-    }
-    maps = {"Training": train.signals.mean(axis=0), "Test": real.mean(axis=0),
-            "Generated": result.samples.mean(axis=(0, 1))}
-    maps["Training - test"] = maps["Training"] - maps["Test"]
-    try:
-        topography.plot_topographies(
-            maps, sensors=sensors, xy=layout(sensors, places), times=times, unit=unit,
-            path=folder / "topographies.png", colours=COLOURS,
-        )
-        title = f"Topographies every 100 ms, as the paper's {MAPS[model.kind]}"
-        captions[title] = "topographies.png"
-    except ValueError as error:  # sensors without a known position
-        print(f"no topographies: {error}")
-    steps = list(model.denoise_steps(context_test[:1], seed=0))
-    states = [(f"t = {t}" if t >= 0 else "signal", y_t[0].numpy()) for t, y_t, _ in steps]
-    few = [states[round(i * (len(states) - 1) / 5)] for i in range(6)]
-    some = [states[round(i * (len(states) - 1) / 29)] for i in range(30)]
-    for show, chosen, file in (
-        (figures.plot_denoising, few, "denoising.png"),
-        (figures.animate_denoising, some, "denoising.gif"),
-    ):
-        show(chosen, sensors=sensors, times=times, unit=unit, path=folder / file)
-    captions["One signal being denoised (moving: denoising.gif)"] = "denoising.png"
-    return captions

@@ -15,7 +15,7 @@ from types import FrameType
 
 EVERY = 1.0  # seconds between two looks at a run, each of which makes the host wait for the device
 WIDTH = 20  # of the bar, in characters
-ONCE_MORE = b"\nstopping after what is under way; the same once more stops at once\n"
+ONCE_MORE = b"\nstopping after what is under way; press Ctrl-C again to stop at once\n"
 
 
 class Bar:

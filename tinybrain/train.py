@@ -4,9 +4,10 @@ What is random is a function of (seed, epoch) or (seed, step): the order of the 
 step's timesteps, noise and dropped contexts. An interrupted run therefore continues as if it had
 not been, on as many devices as there then are (`parallel.py`).
 
-After every epoch the average of the weights gives the conditional mean of held-out concepts; the
-best epoch is kept, and the run stops when it is long past. The training loss cannot tell: it keeps
-falling while the network memorises.
+After every epoch the average of the weights gives the conditional mean of held-out concepts. The
+last epoch is kept whose error is the least or within a thousandth of it (`log.kept_epoch`), and the
+run stops when that is long past. The training loss cannot tell: it keeps falling while the network
+memorises.
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ def fit(
 ) -> Log:
     """Train `model.unet`, continuing the run in `folder` if there is one.
 
-    At the end, and whenever the held-out concepts say so, `folder/model.pt` is the model to use;
+    At the end, and whenever the held-out concepts say so, `folder/model.pt` is the model to use:
+    that of the last epoch whose error on them is the least or within a thousandth of it.
     `folder/run-*.pt` are the last states of the run, `folder/log.csv` its log. `model` comes back
     with the weights of `model.pt`. Under torchrun all ranks call this, and the first one writes.
 
@@ -259,7 +261,7 @@ def check_skipped(state: State, folder: Path) -> None:
 
 
 def finish_epoch(run: Run, shown: Bar, watch: Callable[[Log], object]) -> None:
-    """Log the epoch; its averaged weights become `model.pt` unless an earlier epoch was better."""
+    """Log the epoch; its averaged weights become `model.pt` if it is the one to keep."""
     model, state = run.model, run.state
     row = {
         "epoch": len(state.log) + 1,

@@ -70,11 +70,13 @@ def find_sessions(root: str | Path, subject: int | str) -> dict[int, dict[str, P
     Raises
     ------
     FileNotFoundError
-        No raw files of this subject, or a session with one partition only.
+        No such folder, no raw files of this subject, or a session with one partition only.
     ValueError
         Two files of the same session and partition.
     """
     root, number = Path(root), subject_number(subject)
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root}: there is no such folder; wanted one of THINGS-EEG2")
     found: dict[int, dict[str, Path]] = {}
     for owner, folder in subject_folders(root):
         for inside in visible(folder) if owner == number else ():
