@@ -55,6 +55,7 @@ def test_the_subject_is_part_of_what_the_folder_holds(inputs, tmp_path):
     stimuli = find_stimuli([features])
     assert generate(path, stimuli, Plan(subject="sub-02"), tmp_path) == 5
     assert generate(path, stimuli, Plan(subject="sub-02"), tmp_path) == 0
+    assert generate(path.parent, stimuli, Plan(subject="2"), tmp_path) == 0  # a run's folder
     with pytest.raises(ValueError, match="subject: sub-02 there, sub-05 now"):
         generate(path, stimuli, Plan(subject="sub-05"), tmp_path)
     with pytest.raises(ValueError, match="subject: sub-02 there, None now"):

@@ -23,11 +23,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import __version__
+from . import __version__, samplers
 from .download import file_sha256
 from .generation_files import begin, check_fif, finish, missing_blocks, write_block, write_fif
+from .model_files import model_file
 from .parallel import Ranks, any_of, barrier, process_group, share
-from .pipeline import ImageToBrain
+from .pipeline import ImageToBrain, check_counts
 from .progress import bar, interruptible
 from .run_folder import locked
 from .signal_files import axes
@@ -35,9 +36,6 @@ from .speed import Speed
 from .step import is_out_of_memory
 from .stimuli import Stimuli
 from .subjects import place_of
-
-STEPS = {"ancestral": None, "ddim": 50, "dpm_solver": 20}  # of one not the recipe's; None: all
-
 
 # -------------------------------------------------------------------------------------------------
 # What is asked for
@@ -65,11 +63,10 @@ class Plan:
     def settled(self, model: ImageToBrain) -> Plan:
         """With the defaults of a model filled in, or ValueError if it cannot do this."""
         recipe = model.recipe
-        if self.subject is not None:
-            place_of(self.subject, model.subjects)
-        for name in ("trials", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; wanted 1 or more")
+        subject = self.subject  # as the model calls it, so that "2" continues "sub-02"
+        if subject is not None:
+            subject = model.subjects[place_of(subject, model.subjects)]
+        check_counts(self.trials, self.batch_size)
         if self.mean:
             if self.trials != 1:
                 raise ValueError(f"the conditional mean is one signal per image, not {self.trials}")
@@ -78,21 +75,19 @@ class Plan:
                     f"recipe {recipe.name!r} has no zero terminal SNR, so no conditional mean; "
                     "draw trials and average them"
                 )
-            return replace(self, sampler=None, steps=None, guidance=None, seed=None)
+            return replace(
+                self, sampler=None, steps=None, guidance=None, seed=None, subject=subject
+            )
         steps, usual = self.steps, recipe.sampling_steps
         if self.sampler is not None:
-            if self.sampler not in STEPS:
-                raise ValueError(f"sampler is {self.sampler!r}; wanted one of {', '.join(STEPS)}")
-            usual = min(recipe.timesteps, STEPS[self.sampler] or recipe.timesteps)
+            samplers.find(self.sampler)
+            usual = samplers.usual_steps(self.sampler, recipe.timesteps)
         steps = usual if steps is None else steps
         if not 1 <= steps <= recipe.timesteps:
             raise ValueError(f"steps is {steps}; wanted 1 to {recipe.timesteps}, the schedule's")
-        if self.guidance != 1 and recipe.drop_context == 0:
-            raise ValueError(
-                f"guidance {self.guidance} needs a model that has seen the null context; this one "
-                "was trained with drop_context=0"
-            )
-        return replace(self, sampler=self.sampler or recipe.sampler, steps=steps)
+        model.check_guidance(1.0 if self.guidance is None else self.guidance)
+        sampler = self.sampler or recipe.sampler
+        return replace(self, sampler=sampler, steps=steps, subject=subject)
 
 
 def describe(
@@ -132,7 +127,7 @@ def generate(
 
     Parameters
     ----------
-    model_path : file that `ImageToBrain.save` wrote
+    model_path : file that `ImageToBrain.save` wrote, or the folder of a run
     stimuli : from `stimuli.find_stimuli`
     plan : what to draw
     speed : what changes the time, and of the signals no more than the last digits
@@ -172,7 +167,7 @@ def generate(
     10
     (2, 5, 3, 16)
     """
-    folder, path, device = Path(folder), Path(model_path), torch.device(device)
+    folder, path, device = Path(folder), model_file(model_path), torch.device(device)
     model = ImageToBrain.load(path, device=device)
     model.speed = speed
     plan = plan.settled(model)

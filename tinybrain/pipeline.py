@@ -86,7 +86,7 @@ class ImageToBrain(System):
         ((1, 1, 3, 16), False)
         """
         check_counts(trials, batch_size)
-        self._check_guidance(guidance)
+        self.check_guidance(guidance)
         context = self.encode(images, captions, subject=subject, progress=progress)
         rows = [(image, trial) for image in range(len(context)) for trial in range(trials)]
         data = torch.zeros(len(rows), *self.shape)
@@ -187,7 +187,7 @@ class ImageToBrain(System):
         >>> [step.t for step in tiny_model().denoise_steps(torch.ones(1, 8))]
         [999, 749, 499, 249, -1]
         """
-        self._check_guidance(guidance)
+        self.check_guidance(guidance)
         sampler, steps = self._way(sampler, steps)
         context = self.encode(images, captions, subject=subject)
         base, weights = self.base(context), self.weights(context)
@@ -208,7 +208,8 @@ class ImageToBrain(System):
             usual = samplers.usual_steps(sampler, self.ddpm.steps)
         return sampler or self.recipe.sampler, usual if steps is None else steps
 
-    def _check_guidance(self, guidance: float) -> None:
+    def check_guidance(self, guidance: float) -> None:
+        """ValueError for guidance other than 1 on a model that cannot have it."""
         if guidance != 1 and self.recipe.drop_context == 0:
             raise ValueError(
                 f"guidance {guidance} needs a model that has seen the null context; this one was "

@@ -51,9 +51,7 @@ class Stimuli:
             except ValueError as error:
                 raise ValueError(f"{next(iter(self.files))}: {error}") from None
             return
-        encoder = model.encoder
-        if encoder.name == "features":
-            encoder.load_clip()  # says that there is none, and what to do
+        encoder, _ = model.encoder, model.clip  # that there is none is said before the work begins
         if encoder.reads != bool(self.captions):
             raise ValueError(
                 f"this model's context is {encoder.context!r}: it "
