@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import io
 import mmap
 import os
@@ -135,6 +136,8 @@ def test_the_first_key_is_answered_and_a_second_ends_at_once(capfd, listening):
 
 def test_memory_on_a_cpu_is_what_the_system_says_is_resident():
     cpu = torch.device("cpu")
+    gc.collect()
+    logs.memory_mb(cpu)
     before = logs.memory_mb(cpu)
     block = mmap.mmap(-1, 200_000_000)  # straight from the system: malloc may have some to spare
     block.write(b"1" * len(block))
@@ -142,9 +145,9 @@ def test_memory_on_a_cpu_is_what_the_system_says_is_resident():
     status = Path("/proc/self/status").read_text()
     resident = int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) * 1.024e-3
     assert after == pytest.approx(resident, rel=0.02)
-    assert after - before == pytest.approx(200, rel=0.05)
+    assert 150 < after - before < 260, "megabytes; others in the process take and give some"
     block.close()
-    assert logs.memory_mb(cpu) - before < 20, "it is what is taken now"
+    assert logs.memory_mb(cpu) - after < -150, "it is what is taken now"
 
 
 def test_memory_elsewhere(monkeypatch):
