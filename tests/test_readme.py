@@ -53,7 +53,7 @@ def test_the_code_of_the_readme_runs(folder):
     assert blocks
     names = {}
     for number, body in enumerate(blocks, 1):
-        body = body.replace('MEG("FOLDER"', 'MEG("MEG"')
+        body = body.replace('MEG("MEG_FOLDER"', 'MEG("MEG"')
         exec(compile(body, f"README, block {number}", "exec"), names)
 
 

@@ -197,6 +197,12 @@ def test_files_and_lines_and_functions_stay_short(path):
         assert length <= LONGEST, f"{node.name}: {length} lines"
 
 
+def test_tests_and_examples_stay_short():
+    files = [path for folder in ("tests", "examples") for path in (ROOT / folder).glob("*.py")]
+    counts = {path.name: len(path.read_text(encoding="utf-8").splitlines()) for path in files}
+    assert len(counts) > 100 and {name: n for name, n in counts.items() if n > 350} == {}
+
+
 def lines_of_code(path):
     """Lines that hold code: no docstring, no comment, not empty."""
     told = {line for node in ast.walk(tree(path)) if isinstance(node, DOCUMENTED)
