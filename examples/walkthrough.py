@@ -205,7 +205,7 @@ def draw_training(model: ImageToBrain, unets: dict, y0: Tensor, context: Tensor,
     figure = Figure(figsize=(WIDTH, 2.9), layout="constrained")
     *panels, errors = figure.subplots(1, 4, width_ratios=(1, 1, 1, 1.5))
     shown = {"y_0, what ridge\nleaves over": {REAL: y0}, f"y_t, noised\nto t = {t}": {GREY: y_t},
-             "asked v (black),\nanswered": {INK: v, GENERATED: answer}}
+             "asked v (black),\nanswered (orange)": {INK: v, GENERATED: answer}}
     for axes, (title, lines) in zip(panels, shown.items()):
         for colour, line in lines.items():
             axes.plot(1000 * model.times, line[0, oz], color=colour, lw=1.2)
@@ -292,13 +292,12 @@ def step_7(model: ImageToBrain, train: EEG2, test: EEG2, seen: Tensor, new: Tens
     print("\n7. What a sample is worth")
     real, n = test.signals.mean(axis=1), len(test.images)                      # (n, h, w)
     samples = model.generate(new, trials=TRIALS).data                          # (n, k, h, w)
-    mean = model.mean(new).data[:, 0]
     signals = torch.from_numpy(train.signals)
     ridge, _ = fit_ridge(seen[:, 0], signals, groups=train.concepts)
     guesses = {
         "zero": 0 * real, "mean ERP": np.stack([mean_erp(signals)] * n),
         "ridge": ridge.predict(new[:, 0]).numpy(), model.encoding.name: model.base(new).numpy(),
-        "conditional mean": mean,
+        "conditional mean": model.mean(new).data[:, 0],
     }
     errors = {name: mse(guess, real) for name, guess in guesses.items()}
     ceiling, variance = noise_ceiling(test.signals, splits=20), samples.var(axis=1, ddof=1).mean()
@@ -316,7 +315,9 @@ def step_7(model: ImageToBrain, train: EEG2, test: EEG2, seen: Tensor, new: Tens
         print(f"{name:19s}{errors[name]:8.4f}{pcc(guess, real, 'image'):22.3f}")
     print(f"{'noise ceiling':19s}{ceiling.mse:8.4f}{ceiling.corrected['image']:22.3f}")
     added = errors["conditional mean"] / errors[model.encoding.name] - 1
-    print(f"the network changed the MSE of {model.encoding.name} by {added:+.1%}")
+    means = f"higher, so worse: {STEPS} steps are few" if added > 0 else "lower, so better"
+    print(f"the network changed the MSE of {model.encoding.name} by {added:+.1%} ({means}); "
+          "it adds the variation of samples")
     levels = {name: errors[name] for name in ("zero", "mean ERP", model.encoding.name)}
     levels |= {"noise ceiling": ceiling.mse}
     print("figure:", plot_means(points, errors["conditional mean"], variance, levels=levels,

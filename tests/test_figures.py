@@ -103,8 +103,20 @@ def test_a_run_without_held_out_images_or_of_one_epoch(tmp_path, drawn):
     rows = [row | {"heldout_mse": ""} for row in log_rows(1)]
     check_picture(plot_loss(rows, tmp_path / "loss.png", {"ridge": 0.02}), tmp_path)
     assert [axes.get_ylabel() for axes in drawn[0].axes] == [
-        "training loss", "thin lines: timestep t / T"
+        "training loss", "small dots: timestep t / T"
     ]  # and no empty panel
+
+
+def test_one_epoch_is_dots_over_a_whole_number(tmp_path, drawn):
+    one = [row | {"epoch": 1} for row in log_rows(1)]
+    for rows, marker in ((one, "o"), (log_rows(2), "")):
+        plot_loss(rows, tmp_path / "loss.png", {"ridge": 0.02})
+        left, right = drawn[-1].axes[:2]
+        assert {line.get_marker() for line in left.lines} == {marker}
+        for axes in (left, right):
+            low, high = axes.get_xlim()
+            shown = [tick for tick in axes.get_xticks() if low <= tick <= high]
+            assert shown == [row["epoch"] for row in rows]
 
 
 @pytest.mark.parametrize(

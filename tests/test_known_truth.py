@@ -72,7 +72,7 @@ def test_realism_of_a_perfect_sampler_is_at_chance(perfect):
         assert each["p"] > 0.02, name
         low, high = each["generated"][1:]
         assert low < each["chance"][2] and each["chance"][1] < high, name
-    assert "not told apart from single recordings by any of 6 measures" in words
+    assert "not told apart from means of 4 repetitions by any of 6 measures" in words
 
 
 def test_a_perfect_sampler_reaches_the_ceiling_of_one_sample_and_of_k(perfect):
@@ -122,7 +122,7 @@ def test_a_wrong_spectrum_is_caught_by_the_spectrum(demo):
     _, facts, words = judged(demo, demo.truth.test[:, None] + root @ white)
     assert {"spectrum", "autocorrelation"} <= beyond(facts) and "variance" not in beyond(facts)
     assert facts["one_sample"]["answer"] == "reached"  # squared error does not see it
-    assert "told apart from single recordings by" in words and "spectrum (off by" in words
+    assert "told apart from means of 4 repetitions by" in words and "spectrum (off by" in words
 
 
 def test_no_dependence_on_the_image_is_caught_by_shuffling(demo):

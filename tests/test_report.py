@@ -65,6 +65,10 @@ def test_every_row_is_there_and_its_numbers_are_what_they_say(evaluation):
     assert mean["r2_ridge"] == pytest.approx(1 - mean["mse"] / ridge["mse"])
 
 
+def test_an_evaluation_is_shown_as_its_table(evaluation):
+    assert repr(evaluation[1]) == report.table(evaluation[1].report["rows"])
+
+
 def test_an_untrained_residual_model_is_its_ridge(evaluation):
     """Its network answers zero: the conditional mean is ridge plus the residual's mean."""
     ridge, mean = row(evaluation, "ridge"), row(evaluation, "conditional mean")

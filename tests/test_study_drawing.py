@@ -32,6 +32,8 @@ def test_bars_and_marks_are_as_high_as_their_numbers(drawn, tmp_path):
     np.testing.assert_array_equal(lines["noise ceiling"].get_ydata(), [0.04, 0.03])
     np.testing.assert_array_equal(lines["paper"].get_ydata(), [np.nan, 0.25])
     assert lines["noise ceiling"].get_color() == REAL
+    bars = max(patch.get_zorder() for group in above.containers for patch in group)
+    assert lines["noise ceiling"].get_zorder() > bars  # a low ceiling is not hidden by them
     named = {text.get_text() for text in figure.legends[0].get_texts()}
     assert named == {"one sample", "conditional mean", "noise ceiling", "paper", "95 % interval",
                      "x"}

@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 
 from tests.study_reports import finish, report, study
+from tinybrain import experiment
+from tinybrain.clip.model import DEMO_VISION
 from tinybrain.study import pieces, plan, tables
 from tinybrain.study.pieces import WAYS, Piece
+from tinybrain.unet import UNet2D
 
 
 @pytest.fixture
@@ -129,16 +132,55 @@ def test_a_plan_reckons_by_what_is_finished_else_by_timing_once_a_way(tmp_path):
     assert "| eeg sub-01 cross_attention-1   | finished |" in tables.to_markdown(table)
 
 
-def test_timing_multiplies_steps(tmp_path, monkeypatch):
+@pytest.fixture
+def timed(tmp_path, monkeypatch):
+    """A study of 12 training images whose every step takes two seconds, and the rows of each."""
     few = SimpleNamespace(
         signals=np.zeros((12, 4, 6), np.float32), images=range(12), concepts=tuple("aabbccddeeff")
     )
-    tests = SimpleNamespace(images=range(5))
+    tests, rows, step = SimpleNamespace(images=range(5)), [], plan.train_step
     monkeypatch.setattr(plan.Study, "recordings", lambda self, piece: (few, tests))
-    clock = iter(range(0, 100, 2))  # every step takes two seconds
+    clock = iter(range(0, 100, 2))
     monkeypatch.setattr(plan, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+
+    def counted(state, recipe, ddpm, y0, *given, **named):
+        rows.append(len(y0))
+        step(state, recipe, ddpm, y0, *given, **named)
+
+    monkeypatch.setattr(plan, "train_step", counted)
     of = study(tmp_path, channels=[8, 8], batch_size=4, epochs=3, heldout=0.34, steps=6, trials=2,
                device="cpu")
-    seconds = plan.time_steps(of, Piece("eeg", 1)).seconds
+    return of, rows
+
+
+def test_timing_multiplies_steps(timed):
+    of, rows = timed
+    seconds, source = plan.time_steps(of, Piece("eeg", 1))
     training = 2 * 3 * 2  # seconds, epochs, steps of 4 of the 8 rows that are not held out
     assert seconds == pytest.approx(training + 2 / 3 * 6 * 2 * 5 / 4)
+    assert source == "2 steps of 2 s" and rows == [4, 4, 4]
+
+
+def test_one_row_of_a_large_network_is_timed_on_a_cpu_in_place_of_a_batch(timed, monkeypatch):
+    monkeypatch.setattr(plan, "LARGE", 1)
+    of, rows = timed
+    seconds, source = plan.time_steps(of, Piece("eeg", 1))
+    assert seconds == pytest.approx(4 * (2 * 3 * 2 + 2 / 3 * 6 * 2 * 5 / 4))
+    assert source == "2 steps of 2 s on 1 row, times 4" and rows == [1, 1, 1]
+
+
+def test_what_is_timed_is_said_before_anything_that_takes_time(timed, monkeypatch, capsys):
+    (of, _), piece, said = timed, Piece("eeg", 1), []
+    found = of.recordings(piece)
+
+    def recordings(*_):
+        said.append(capsys.readouterr().err)
+        return found
+
+    monkeypatch.setattr(plan.Study, "recordings", recordings)
+    plan.time_steps(of, piece)
+    config = experiment.settings(of.arguments(piece), "eeg", DEMO_VISION.embed_dim)[1]
+    weights = sum(p.numel() for p in UNet2D(config).parameters())
+    words = f"timing 2 steps of a network of {weights:,} parameters for the plan ...\n"
+    assert said == [words]
+    assert capsys.readouterr() == ("", "")

@@ -44,6 +44,17 @@ def test_across_images_there_is_no_value_of_the_paper(tmp_path):
     assert column(table, "ridge")[3] == pytest.approx(0)
 
 
+def test_a_noise_ceiling_below_zero_is_left_and_explained(tmp_path):
+    some = report()
+    some["rows"] = [row | {"image": -0.02} if row["name"] == "noise ceiling" else row
+                    for row in some["rows"]]
+    of, reports = study(tmp_path, data="x"), {1: report(), 2: some}
+    for measure, said in (("image", True), ("pattern", False)):
+        made = within.table(of, reports, measure)
+        assert any("halves of few repetitions" in note for note in made.notes) == said
+    assert column(within.table(of, reports, "image"), "noise ceiling")[:2] == [0.5, -0.02]
+
+
 def test_the_papers_mean_over_its_subjects_is_what_it_prints():
     values = [within.paper_value("meg", subject, "mse") for subject in (1, 2, 3, 4)]
     assert np.mean(values) == pytest.approx(paper.AVERAGE["meg"][0], abs=1e-3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import types
@@ -97,6 +98,45 @@ def test_words_name_what_is_beyond_chance_and_how_far():
     assert "not tested: no measure is defined." in words(
         found(HARD + 2, realism={"measures": undefined}))
     assert "not tested: too few." in words(found(HARD + 2))
+
+
+def six(n, p):
+    """Six measures of n images, of which a classifier is always right."""
+    names = ("variance", "spectrum", "covariance", "autocorrelation", "frechet")
+    right = measure(p, "accuracy") | {"generated": [1.0, 1.0, 1.0], "chance": [0.5, 0.4, 0.6]}
+    return {"measures": {name: measure(p) for name in names} | {"classifier": right},
+            "images": n, "averaged": 4}
+
+
+def test_images_too_few_for_any_p_that_would_do():
+    """Of six images the least p is 1 / 64, and Holm asks of six measures for 0.05 / 6."""
+    for p in (1 / 64, 0.005):  # which 199 random swaps give by luck, now and then
+        few = beyond_chance(six(6, p))
+        assert few["answer"] == "too few"
+        assert not any(each["beyond"] for each in few["measures"].values())
+        assert ("6 test images are too few to tell samples from means of 4 repetitions: they give "
+                "no p below 0.016, and 6 measures need one below 0.0083. A classifier is right in "
+                "100 %, of recordings in 50 %." in words(found(HARD, realism=six(6, p))))
+    assert beyond_chance(six(7, 1 / 128))["answer"] == "told apart"  # and one more would do
+    assert beyond_chance(six(7, 0.1))["answer"] == "not told apart"
+    two = six(6, 1 / 64)
+    two["measures"] = {name: two["measures"][name] for name in ("variance", "classifier")}
+    assert beyond_chance(two)["answer"] == "told apart"  # below 0.05 / 2
+
+
+def test_no_p_is_below_that_of_all_swaps():
+    """Brute force: among all 2^n swaps of n differences one has as great a sum, if none is 0."""
+    signs = np.array(list(itertools.product([1, -1], repeat=6)))
+    assert np.mean(signs @ np.arange(1, 7) >= np.arange(1, 7).sum()) == verdict._least_p(
+        {"images": 6})
+
+
+def test_recordings_are_named_by_how_many_repetitions_they_average():
+    for answer, p in (("told apart", 1e-4), ("not told apart", 0.2)):
+        each = {averaged: words(found(HARD, realism=six(60, p) | {"averaged": averaged}))
+                for averaged in (1, 4)}
+        assert f"Samples are {answer} from single recordings by" in each[1]
+        assert f"Samples are {answer} from means of 4 repetitions by" in each[4]
 
 
 @pytest.mark.parametrize("p, value, said", [

@@ -127,6 +127,8 @@ def test_what_the_network_adds_is_told_beside_what_it_starts_from(walked):
     mean, before = (numbers(rf"\n{name} +#", walked[0]).item()
                     for name in ("conditional mean", start))
     assert change == pytest.approx(100 * (mean / before - 1), abs=0.5)
+    meaning = "higher, so worse: 8 steps are few" if change > 0 else "lower, so better"
+    assert f"% ({meaning}); it adds the variation of samples" in walked[0]
     drawn = re.search(rf"drawn: .*'{start}': (?:np.float64\()?([\d.]+)", walked[0])
     assert float(drawn[1]) == pytest.approx(before, abs=1e-4)
 

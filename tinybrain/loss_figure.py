@@ -28,7 +28,8 @@ def plot_loss(
 ) -> Path:
     """Draw how training went: its loss, and the conditional mean's error on held-out images.
 
-    Left: the loss of each epoch, and of ten bins of the timestep from light (little noise) to dark.
+    Left: the loss of each epoch, and of ten bins of the timestep from light (little noise) to dark;
+    dots where there is but one epoch.
     Right, if measured: the conditional mean's MSE on held-out images, the epoch kept, baselines.
 
     Parameters
@@ -72,11 +73,12 @@ def _draw_loss(axes: Axes, table: dict[str, np.ndarray]) -> None:
     from matplotlib.colors import ListedColormap
 
     shades = ListedColormap(colormaps[STEPS](np.linspace(0.25, 1, BINS)))
+    marker = "o" if len(table["epoch"]) == 1 else ""  # a line through one point is not seen
     for i in range(BINS):
-        axes.plot(table["epoch"], table[f"bin{i}"], color=shades(i), lw=1)
-    axes.plot(table["epoch"], table["loss"], color=INK, lw=2, label="all timesteps")
+        axes.plot(table["epoch"], table[f"bin{i}"], marker=marker, color=shades(i), lw=1, ms=4)
+    axes.plot(table["epoch"], table["loss"], marker=marker, color=INK, lw=2, label="all timesteps")
     bar = axes.figure.colorbar(ScalarMappable(cmap=shades), ax=axes, ticks=[0, 0.5, 1])
-    bar.set_label("thin lines: timestep t / T")
+    bar.set_label(f"{'small dots' if marker else 'thin lines'}: timestep t / T")
     axes.legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0)
     axes.set(xlabel="epoch", ylabel="training loss")
     _logarithmic(axes)
@@ -107,7 +109,7 @@ def _logarithmic(axes: Axes) -> None:
     """Whole epochs below; a logarithmic y axis with plain numbers, also within a single decade."""
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))  # of 1 epoch: 1
     axes.set_yscale("log")
     low, high = axes.get_ylim()
     decades = np.log10(high / low)

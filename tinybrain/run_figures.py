@@ -61,7 +61,8 @@ def draw(
             maps, sensors=sensors, xy=layout(sensors, places), times=times, unit=unit,
             path=folder / "topographies.png", colours=COLOURS,
         )
-        title = f"Topographies every 100 ms, as the paper's {MAPS[model.kind]}"
+        title = (f"Topographies every 100 ms, as the paper's {MAPS[model.kind]}; one colour scale "
+                 "for all rows, so that a weak row is pale beside a strong one")
         captions[title] = "topographies.png"
     except ValueError as error:  # sensors without a known position
         print(f"no topographies: {error}")

@@ -8,7 +8,7 @@
     one sample              its squared error less that of a perfect sampler's sample, "reached"
                             where 0 is inside the interval: "above" is worse, "below" is too quiet
     realism                 measures beyond chance: p < 0.05 after Holm's (1979) correction for
-                            the number of measures
+                            the number of measures; n images swapped at random give no p < 2^-n
     image effect            the permutation test's p, and the gap with its interval
 
 Interval and p say what these images can tell. "Undecided" and "not told apart" are not "equal".
@@ -105,12 +105,15 @@ def beyond_chance(realism: Mapping[str, Any]) -> dict[str, Any]:
 
     Parameters
     ----------
-    realism : "measures" as `Realism.numbers()` gives them, or "reason", why there are none
+    realism : "measures" as `Realism.numbers()` gives them, or "reason", why there are none;
+        "images" of the test, "averaged" repetitions in each signal, where they are known
 
     Returns
     -------
-    answer : "told apart", "not told apart"; None without measures, then with a reason
+    answer : "told apart", "not told apart"; "too few" if not even the least p that so many images
+        can give would be beyond chance; None without measures, then with a reason
     measures : by name unit, generated, chance, p, and "beyond"
+    images, averaged : as given, if given
 
     Examples
     --------
@@ -124,7 +127,8 @@ def beyond_chance(realism: Mapping[str, Any]) -> dict[str, Any]:
         return {"answer": None, "reason": realism["reason"], "measures": {}}
     measures = {name: dict(found) for name, found in realism["measures"].items()}
     defined = [name for name, found in measures.items() if np.isfinite(found["p"])]
-    going = True
+    known = {key: realism[key] for key in ("images", "averaged") if key in realism}
+    going = reachable = _least_p(known) * len(defined) < LEVEL  # a p may be less by luck
     for place, name in enumerate(sorted(defined, key=lambda name: measures[name]["p"])):
         going &= measures[name]["p"] * (len(defined) - place) < LEVEL
         measures[name]["beyond"] = bool(going)
@@ -133,7 +137,13 @@ def beyond_chance(realism: Mapping[str, Any]) -> dict[str, Any]:
     if not defined:
         return {"answer": None, "reason": "no measure is defined", "measures": measures}
     told = any(found["beyond"] for found in measures.values())
-    return {"answer": "told apart" if told else "not told apart", "measures": measures}
+    answer = "told apart" if told else "not told apart" if reachable else "too few"
+    return {"answer": answer, "measures": measures, **known}
+
+
+def _least_p(realism: Mapping[str, Any]) -> float:
+    """Of 2^n ways to swap samples and recordings of n images, one is as it was found."""
+    return float(2.0 ** -realism["images"]) if "images" in realism else 0.0
 
 
 def _side(found: Triple) -> int | None:
@@ -265,12 +275,21 @@ def _of_realism(found: Mapping[str, Any]) -> str:
     defined = {name: each for name, each in found["measures"].items()
                if each["beyond"] is not None}
     beyond = {name: each for name, each in defined.items() if each["beyond"]}
-    number = len(defined)
+    number, averaged = len(defined), found.get("averaged", 1)
+    recorded = "single recordings" if averaged == 1 else f"means of {averaged} repetitions"
+    if found["answer"] == "too few":
+        said = (f"{found['images']} test images are too few to tell samples from {recorded}: they "
+                f"give no p below {_least_p(found):.2g}, and {number} measures need one below "
+                f"{LEVEL / number:.2g}.")
+        if "classifier" not in defined:
+            return said
+        told, chance = (100 * defined["classifier"][of][0] for of in ("generated", "chance"))
+        return f"{said} A classifier is right in {told:.0f} %, of recordings in {chance:.0f} %."
     if not beyond:
-        return (f"Samples are not told apart from single recordings by any of {number} measures "
+        return (f"Samples are not told apart from {recorded} by any of {number} measures "
                 f"(least p = {min(each['p'] for each in defined.values()):.2g}).")
     listed = "; ".join(_measured(CALLED[name], each) for name, each in beyond.items())
-    return (f"Samples are told apart from single recordings by {len(beyond)} of {number} "
+    return (f"Samples are told apart from {recorded} by {len(beyond)} of {number} "
             f"measures: {listed}.")
 
 

@@ -1,32 +1,39 @@
 """What is there, what is to do, and about how long that will take.
 
 The time of a piece is that of finished pieces of its kind, and of its way if there is one; where
-none is finished, a few training steps are timed on random signals of the recordings' size. Both
-say at most: training stops early when held-out concepts say so. Times of finished pieces include
-waiting for other work on the machine; timed steps leave out reading, baselines and figures.
+none is finished, a few training steps are timed on zeros of the recordings' size; on a CPU and of
+a large network with one row in place of the batch, times its size, which is a little too long as
+the optimizer's part does not grow with the batch. All say at most: training stops early when
+held-out concepts say so. Times of finished pieces include waiting for other work on the machine;
+timed steps leave out reading, baselines and figures.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from .. import experiment
 from ..clip.model import DEMO_VISION, VisionConfig
 from ..denoiser import first_weights
 from ..heldout import hold_out
 from ..parallel import pick_device, ranks
+from ..recipes import Recipe
+from ..step import State as Training
 from ..step import start, train_step
 from .pieces import WAYS, Piece, State, Study, look, read_report
 from .tables import Table
 
 STEPS = 2  # that are timed, after one that is not
+LARGE = 10**8  # weights times rows: a CPU is at a step of more for seconds to minutes
 
 
 class Estimate(NamedTuple):
@@ -90,31 +97,43 @@ def time_steps(study: Study, piece: Piece) -> Estimate:
     """Time a few training steps, and reckon training and sampling from them.
 
     A sampling step is a forward pass, a third of a training step for the same number of signals.
+    What is timed is said on stderr before it begins.
     """
     args = study.arguments(piece)
     device = pick_device(ranks(), args.device)
-    train, test = study.recordings(piece)
     width, tokens = _context(args)
     recipe, config = experiment.settings(args, study.kind, width)
+    unet = first_weights(config, recipe.seed).to(device)
+    weights = sum(p.numel() for p in unet.parameters())
+    if ranks().first:
+        said = f"timing {STEPS} steps of a network of {weights:,} parameters for the plan ..."
+        print(said, file=sys.stderr, flush=True)
+    train, test = study.recordings(piece)
     aside = hold_out(train.concepts, recipe.heldout, recipe.seed, recipe.validation)
     rows = len(train.concepts) - (0 if aside is None else len(aside))
-    b = min(recipe.batch_size, rows)
-    unet = first_weights(config, recipe.seed).to(device)
-    state = start(unet, recipe, tokens=tokens)
+    batch = min(recipe.batch_size, rows)
+    b = 1 if device.type == "cpu" and weights * batch > LARGE else batch
     y0 = torch.zeros(b, *train.signals.shape[1:], device=device)
     context = torch.zeros(b, tokens, width, device=device)
+    timed = _seconds(start(unet, recipe, tokens=tokens), recipe, y0, context, args.micro_batch)
+    step = timed * batch / b
+    training = step * recipe.epochs * -(-rows // recipe.batch_size)
+    sampling = step / 3 * recipe.sampling_steps * args.trials * len(test.images) / batch
+    rest = "" if b == batch else f" on 1 row, times {batch}"
+    return Estimate(training + sampling, f"{STEPS} steps of {timed:.2g} s{rest}")
+
+
+def _seconds(
+    state: Training, recipe: Recipe, y0: Tensor, context: Tensor, micro_batch: int | None
+) -> float:
+    """What a training step on all rows of y0 (b, h, w) and context (b, l, d) takes."""
+    rows = torch.arange(len(y0), device=y0.device)
     marks = []
     for _ in range(1 + STEPS):
-        train_step(
-            state, recipe, recipe.ddpm(), y0, context, torch.arange(b, device=device),
-            micro_batch=args.micro_batch,
-        )
+        train_step(state, recipe, recipe.ddpm(), y0, context, rows, micro_batch=micro_batch)
         float(state.skipped)  # wait for the device
         marks.append(time.monotonic())
-    step = (marks[-1] - marks[0]) / STEPS
-    training = step * recipe.epochs * -(-rows // recipe.batch_size)
-    sampling = step / 3 * recipe.sampling_steps * args.trials * len(test.images) / b
-    return Estimate(training + sampling, f"{STEPS} steps of {step:.2g} s")
+    return (marks[-1] - marks[0]) / STEPS
 
 
 def _context(args: argparse.Namespace) -> tuple[int, int]:

@@ -132,6 +132,9 @@ def table(study: Study, reports: Mapping[int, Report], measure: str) -> Table:
     if ADDED_TO in names:
         notes.append("The network adds to ridge with products, where that is there: only what is "
                      "better than it has the network learned.")
+    if any(value_of(row[columns.index("noise ceiling")]) < 0 for row in rows):
+        notes.append("A noise ceiling below 0 is no true ceiling: halves of few repetitions may "
+                     "not correlate.")
     if in_paper:
         notes.append(f"The paper prints {printed:.3f} as its mean over all of its subjects.")
     return Table(
