@@ -74,7 +74,7 @@ def test_choice_of_repetitions_is_that_of_sklearn():
 
 
 def test_too_few_repetitions_are_named():
-    few = r"2 of 3 images have fewer than 3 epochs: 4 \(1\), 6 \(2\); .* by --repeats TRAIN TEST"
+    few = r"2 of 3 images have fewer than 3 epochs: 4 \(1\), 6 \(2\); .* at most 1 of each by "
     with pytest.raises(ValueError, match=few):
         choose(np.array([6, 4, 5, 5, 5, 6]), 3, seed=0)
 

@@ -223,7 +223,7 @@ def test_half_a_model(tmp_path):
 def test_a_subject_that_is_not_there(tmp_path):
     path = write(tmp_path, content(signals()))
     message = told(FileNotFoundError, EEG2, tmp_path, 7, "train")
-    says(message, tmp_path, "of subject 7", f"files there: {path}")
+    says(message, tmp_path, "of subject 7", "subjects there: 1;", f"files there: {path}")
     says(told(ValueError, EEG2, tmp_path, "seven", "train"), "'seven'", "wanted a number", "sub-01")
     message = told(ValueError, gaussian_model().generate, FEATURES, subject="sub-07")
     says(message, "no subject 'sub-07'", "known are")

@@ -70,12 +70,9 @@ def resume(
 ) -> None:
     """Continue where `saved` stopped; refuse, unless forced, if what it belongs to has changed."""
     changed = [
-        f"{part}.{name}: {before.get(name)} there, {now.get(name)} now"
-        for part, now in identity.items()
-        for before in [saved["identity"].get(part, {})]
-        for name in dict.fromkeys((*before, *now))
-        if not same(before.get(name), now.get(name))
-    ]
+        line for part, now in identity.items()
+        for line in differences(saved["identity"].get(part, {}), now, part)
+    ]  # fmt: skip
     if changed and not force:
         raise ValueError(
             f"{folder}: holds a run with other settings:\n  " + "\n  ".join(changed)
@@ -89,6 +86,22 @@ def resume(
     if saved["average"] is not None:
         state.average.load_state_dict(saved["average"])
     state.optimizer.load_state_dict(saved["optimizer"])
+
+
+def differences(before: Any, now: Any, name: str) -> list[str]:
+    """What differs, a line for each value; dicts in dicts key by key.
+
+    Examples
+    --------
+    >>> differences({"lr": 0.1, "encoder": {"seed": 0}}, {"lr": 0.1, "encoder": {"seed": 5}}, "run")
+    ['run.encoder.seed: 0 there, 5 now']
+    """
+    if isinstance(before, dict) and isinstance(now, dict):
+        return [
+            line for key in dict.fromkeys((*before, *now))
+            for line in differences(before.get(key), now.get(key), f"{name}.{key}")
+        ]  # fmt: skip
+    return [] if same(before, now) else [f"{name}: {before} there, {now} now"]
 
 
 def same(a: Any, b: Any) -> bool:

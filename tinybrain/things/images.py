@@ -189,7 +189,8 @@ def list_images(source: str | Path | Sequence[str | Path]) -> tuple[Path, ...]:
         elif inside := [file for file in path.rglob("*") if _is_image(file)]:
             listed += sorted(inside, key=lambda file: file.parts)
         else:
-            raise ValueError(f"{path}: no images in it; wanted files that end in {SUFFIXES}")
+            endings = f"{', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}"
+            raise ValueError(f"{path}: no images in it; wanted files that end in {endings}")
     return tuple(listed)
 
 

@@ -42,6 +42,7 @@ ROWS = (
     ("POz", "PO", "PO"),
 )
 
+GIVE_PLACES = "; or give places=layouts.read_layout(FILE) (--layout FILE on a command line)"
 OLD_NAMES = {"T3": "T7", "T4": "T8", "T5": "P7", "T6": "P8"}  # 10-20 names that 10-10 replaced
 
 # The 63 electrodes of THINGS-EEG2 in the order of the files preprocessed for 63 sensors.
@@ -79,7 +80,7 @@ def positions(names: Sequence[str]) -> NDArray[np.float64]:
 
     Raises
     ------
-    ValueError : names outside the system that most of the names belong to, listed.
+    ValueError : names outside the system that most of the names belong to, the first five listed.
 
     Examples
     --------
@@ -90,8 +91,13 @@ def positions(names: Sequence[str]) -> NDArray[np.float64]:
            [0.95, 0.  , 0.31],
            [0.  , 0.95, 0.31]])
     """
+    return _directions(names)
+
+
+def _directions(names: Sequence[str], remedy: str = "") -> NDArray[np.float64]:
+    """`positions`; what else can be done about unknown names is told with them."""
     if is_meg(names):
-        x, y = layout(names).T
+        x, y = _in_helmet(names).T
         inclination, azimuth = np.hypot(x, y) * np.pi / 2, np.arctan2(x, y)
         right, ahead = np.sin(inclination) * [np.sin(azimuth), np.cos(azimuth)]
         return np.stack([right, ahead, np.cos(inclination)], axis=1)           # (h, 3)
@@ -100,8 +106,8 @@ def positions(names: Sequence[str]) -> NDArray[np.float64]:
     unknown = [str(name) for name in names if str(name).upper() not in known]
     if unknown:
         raise ValueError(
-            f"no 10-10 position for {', '.join(unknown)}: wanted names such as Fp1, Cz, PO8 or "
-            "TP10; rename the sensors, or leave them out"
+            f"no 10-10 position for {first_few(unknown)}: wanted names such as Fp1, Cz, PO8 or "
+            f"TP10; rename the sensors, or leave them out{remedy}"
         )
     return np.array([_ELECTRODES[known[str(name).upper()]] for name in names]).reshape(-1, 3)
 
@@ -126,7 +132,7 @@ def layout(
 
     Raises
     ------
-    ValueError : names without a place, listed.
+    ValueError : names without a place, the first five listed.
 
     Examples
     --------
@@ -141,8 +147,8 @@ def layout(
     if places is not None:
         return _look_up(names, places, "in the layout given", "add them to it")
     if is_meg(names):
-        return _look_up(names, PLACES, "in a CTF helmet", "wanted names such as MLC11-1609")
-    return project(positions(names))
+        return _in_helmet(names, GIVE_PLACES)
+    return project(_directions(names, GIVE_PLACES))
 
 
 def project(xyz: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -179,8 +185,24 @@ def is_meg(names: Sequence[str]) -> bool:
     return sum(known) > 0
 
 
+def first_few(names: Sequence[str], count: int = 5) -> str:
+    """Names for a message: the first few, and how many more there are.
+
+    >>> first_few(["A", "B", "C"], 2)
+    'A, B and 1 more'
+    """
+    more = f" and {len(names) - count} more" if len(names) > count else ""
+    return ", ".join(names[:count]) + more
+
+
+def _in_helmet(names: Sequence[str], remedy: str = "") -> NDArray[np.float64]:
+    wanted = "wanted names such as MLC11-1609"
+    return _look_up(names, PLACES, "in a CTF helmet", wanted, remedy)
+
+
 def _look_up(
-    names: Sequence[str], places: Mapping[str, Sequence[float]], where: str, remedy: str
+    names: Sequence[str], places: Mapping[str, Sequence[float]], where: str, wanted: str,
+    remedy: str = "",
 ) -> NDArray[np.float64]:
     """Places by name, capitals and what follows a dash aside: (h, 2)."""
     known = {_stem(name): place for name, place in places.items()}
@@ -188,8 +210,8 @@ def _look_up(
     found = [known.get(str(name).upper(), known.get(_stem(name))) for name in names]
     if unknown := [str(name) for name, place in zip(names, found) if place is None]:
         raise ValueError(
-            f"no place {where} for {', '.join(unknown)}: {remedy}; rename the sensors, or leave "
-            "them out"
+            f"no place {where} for {first_few(unknown)}: {wanted}; rename the sensors, or leave "
+            f"them out{remedy}"
         )
     return np.array(found, dtype=np.float64).reshape(-1, 2)
 

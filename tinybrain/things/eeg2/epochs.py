@@ -72,8 +72,8 @@ def choose(codes: np.ndarray, k: int, seed: int) -> tuple[np.ndarray, np.ndarray
         few = [f"{image} ({count})" for image, count in zip(images, counts) if count < k]
         raise ValueError(
             f"{len(few)} of {len(images)} images have fewer than {k} epochs: "
-            f"{', '.join(few[:5])}{' ...' * (len(few) > 5)}; ask for fewer of each by --repeats "
-            "TRAIN TEST, or leave this session out by --sessions"
+            f"{', '.join(few[:5])}{' ...' * (len(few) > 5)}; ask for at most {counts.min()} of "
+            "each by --repeats TRAIN TEST, or leave this session out by --sessions"
         )
     by_image = np.split(np.argsort(inverse, kind="stable"), np.cumsum(counts)[:-1])
     picks = {count: shuffled(count, seed)[:k] for count in set(counts.tolist())}

@@ -135,12 +135,13 @@ def look_for(root: str | Path, subject: int | str, split: str) -> Chosen:
     if found:
         return choose(found, f"{split} files of subject {subject} in {root}")
     there = ", ".join(str(path) for _, path in files) or "none"
+    whose = ", ".join(map(str, sorted({n for n, _ in files})))
     names = [path.name for n, path in inside if n == number]
     other = next((what for name, what in OTHERS if any(map(name.fullmatch, names))), None)
     raise FileNotFoundError(
         f"{root}: no preprocessed_eeg_{'training' if split == 'train' else split}.npy of subject "
         f"{subject}, nor another form of it, in it or in a folder such as Preprocessed_data_250Hz/"
-        f"sub-01; {split} files there: {there}"
+        f"sub-01; {f'subjects there: {whose}; ' * bool(files)}{split} files there: {there}"
         + (f". Of this subject there are {other}" if other else "")
     )
 

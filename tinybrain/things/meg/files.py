@@ -94,10 +94,11 @@ def look_for(
     if found:
         return choose(found, f"recordings of subject {subject} with {split} in {root}")
     there = ", ".join(str(file) for _, file in files[:10]) or "none"
+    whose = ", ".join(map(str, sorted({owner for owner, _ in files})))
     raise FileNotFoundError(
         f"{root}: no {split} recording of subject {subject}; wanted preprocessed_P1-epo.fif, "
         "P1_cosmofile.mat, meg_sub-01_train.pkl, or a folder sub-01 with a preprocessed file; "
-        f"recordings there: {there}"
+        f"{f'subjects there: {whose}; ' * bool(files)}recordings there: {there}"
     )
 
 
