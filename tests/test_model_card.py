@@ -16,7 +16,7 @@ from tests.test_subjects import prepared as several
 from tests.test_train import prepared
 from tests.test_verdict import HARD, JITTER, found
 from tinybrain import __version__, checkpoint
-from tinybrain.__main__ import USAGE, card, main
+from tinybrain.__main__ import USAGE, _bytes, card, main
 from tinybrain.encoder import Encoder
 from tinybrain.recipes import PAPER
 from tinybrain.unet import UNet2D
@@ -54,10 +54,30 @@ def entries(text):
     return found
 
 
+def weigh(state):
+    """Bytes of the arrays in a state, nested or not."""
+    parts = [weigh(part) for part in state.values() if isinstance(part, dict)]
+    tensors = [part for part in state.values() if isinstance(part, torch.Tensor)]
+    return sum(parts) + sum(tensor.numpy().nbytes for tensor in tensors)
+
+
+def test_parts_of_a_file_add_up_to_it(tmp_path):
+    for model in (prepared()[0], several()[0]):
+        path = model.save(tmp_path / "model.pt")
+        content = checkpoint.load(path, "model", device="meta")
+        parts = _bytes(content["unet"]) + _bytes(content["encoding"])
+        base = model.encoding.state()
+        base = base.get("subjects", [base])
+        assert parts == weigh(model.unet.state_dict()) + sum(map(weigh, base))
+        assert 0.5 < parts / path.stat().st_size < 1
+
+
 def test_a_card_tells_what_the_model_is(model, tmp_path):
     path = model.save(tmp_path / "model.pt")
     told = entries(card(path))
-    size = f"{path.stat().st_size / 1e6:.1f} MB"
+    saved = {"network": model.unet.state_dict(), model.encoding.name: model.encoding.state()}
+    sizes = [f"{name} {weigh(state) / 1e6:.1f}" for name, state in saved.items()]
+    size = f"{path.stat().st_size / 1e6:.1f} MB ({', '.join(sizes)})"
     by = f"tinybrain {__version__}, torch {torch.__version__}"
     assert told["file"] == f"{path}, {size}, written by {by}"
     whole = hashlib.sha256(path.read_bytes()).hexdigest()  # as sha256sum gives it
@@ -106,6 +126,7 @@ def test_a_model_that_was_not_judged_says_so(tmp_path):
     text = card(prepared(PAPER)[0].save(tmp_path / "model.pt"))
     told = entries(text)
     assert told["epoch"] == "not trained" and told["adds to"] == "nothing"
+    assert " MB, written by" in told["file"]  # all of it is the network
     assert text.endswith("Not judged yet: training ends with a report, which is then kept here.")
     assert "learned" not in told
 

@@ -36,6 +36,12 @@ def test_float64_is_converted_and_averages_are_told():
     assert own.repeats == 40 and "40 repetitions" in own.summary
 
 
+def test_it_is_shown_on_one_line_without_its_values():
+    own = OwnRecording(*arrays())
+    assert repr(own) == f"<OwnRecording {own.summary.split(': ', 1)[1]}>"
+    assert repr(own).startswith("<OwnRecording 6 images, 1 repetition, 3 sensors O1 to O2, 8")
+
+
 @pytest.mark.parametrize(
     "change, message",
     [

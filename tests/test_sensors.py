@@ -122,6 +122,9 @@ def test_names_outside_the_system_are_all_listed(function):
     with pytest.raises(ValueError, match="for EOG, F11, MLC11, :") as error:
         function(["Oz", "EOG", "F11", "MLC11", ""])
     assert "Oz" not in str(error.value)
+    assert ("give places=" in str(error.value)) == (function is layout)  # positions takes none
+    with pytest.raises(ValueError, match="for S0, S1, S2, S3, S4 and 2 more: "):
+        function([f"S{number}" for number in range(7)])
 
 
 def test_the_63_of_things_eeg2_are_in_rows_from_front_to_back_and_left_to_right():
@@ -200,6 +203,7 @@ def test_names_that_no_helmet_has_are_all_listed(function):
     with pytest.raises(ValueError, match="in a CTF helmet for MLC99, UPPT001, Oz: ") as error:
         function(["MLC11-1609", "MLC99", "MRC11", "UPPT001", "Oz"])
     assert "MRC11-" not in str(error.value)
+    assert ("give places=" in str(error.value)) == (function is layout)  # positions takes none
 
 
 def test_places_that_are_given_go_before_those_known_here():

@@ -226,6 +226,8 @@ def test_sensors_of_another_cap_are_mapped_where_its_layout_has_them():
 def test_maps_that_cannot_be_drawn_are_refused(signals):
     with pytest.raises(ValueError, match="no 10-10 position for A, B: wanted names such as"):
         make(("Oz", "Cz", "A", "B")).plot_topography()
+    with pytest.raises(ValueError, match=r"S4 and 58 more: .* out; or give places=.*--layout FILE"):
+        make([f"S{h}" for h in range(63)]).plot_topography()
     with pytest.raises(ValueError, match="three sensors or more"):
         signals.pick(["Oz", "Cz"]).plot_topography()
     with pytest.raises(ValueError, match="no image 2"):
@@ -326,6 +328,8 @@ def test_sensors_of_unknown_place_are_kept_without_one():
         epochs = make(("Oz", "A", "Cz", "B")).to_mne()
     places = np.array([channel["loc"][:3] for channel in epochs.info["chs"]])
     assert np.isfinite(places).all(axis=1).tolist() == [True, False, True, False]
+    with pytest.warns(UserWarning, match="for S0, S1, S2, S3, S4 and 58 more: in MNE"):
+        make([f"S{h}" for h in range(63)]).to_mne()
     with pytest.warns(UserWarning, match="for A, B"):
         epochs = make((*MEG, "A", "B"), "meg").to_mne()
     assert np.isnan(epochs.info["chs"][-1]["loc"]).all()

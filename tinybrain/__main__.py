@@ -12,6 +12,8 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any
 
+import torch
+
 from . import checkpoint
 from .download import file_sha256
 from .model_files import model_file
@@ -56,18 +58,35 @@ def card(path: str | Path) -> str:
     path = model_file(path)
     content = checkpoint.load(path, "model", device="meta")  # shapes without values
     writer = content.get("written_by", {})
-    lines = [*_file(path, writer), *_signals(content), *_network(content), *_learned(content),
-             *_licences(content)]
+    lines = [*_file(path, writer, _sizes(content)), *_signals(content), *_network(content),
+             *_learned(content), *_licences(content)]
     page = [fill(f"{label:{LABEL}}{text}", WIDTH, subsequent_indent=" " * LABEL,
                  break_long_words=False, break_on_hyphens=False) for label, text in lines]
     return "\n".join([*page, *_judged(content["card"].get("report"))])
 
 
-def _file(path: Path, writer: Mapping[str, str]) -> list[tuple[str, str]]:
+def _file(path: Path, writer: Mapping[str, str], sizes: str) -> list[tuple[str, str]]:
     """Size, writer, and the sha256 that other tools give too; `checkpoint.load` has checked it."""
     by = f", written by {_settings(writer)}" if writer else ""  # the first files do not say
-    return [("file", f"{path}, {path.stat().st_size / 1e6:,.1f} MB{by}"),
+    return [("file", f"{path}, {path.stat().st_size / 1e6:,.1f} MB{sizes}{by}"),
             ("sha256", f"{file_sha256(path)}; the checksum at its end agrees")]
+
+
+def _sizes(content: Mapping[str, Any]) -> str:
+    """What makes the file as large as it is, where that is more than the network."""
+    if content["encoding"] is None:
+        return ""
+    network, base = (_bytes(content[part]) / 1e6 for part in ("unet", "encoding"))
+    name = _base(content["encoding"]).partition(",")[0]  # of several subjects, all of theirs
+    return f" (network {network:,.1f}, {name} {base:,.1f})"
+
+
+def _bytes(content: Any) -> int:
+    """Of all tensors in it, whose shapes and types say it."""
+    if isinstance(content, torch.Tensor):
+        return content.nbytes
+    parts = list(content.values()) if isinstance(content, Mapping) else content
+    return sum(map(_bytes, parts)) if isinstance(parts, list) else 0
 
 
 def _signals(content: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -28,10 +28,8 @@ from torch.hub import tqdm  # type: ignore[attr-defined]  # a plainer bar where 
 
 from .schedules import Schedule, cosine_schedule, linear_schedule
 
-__all__ = [
-    "DDPM", "Denoiser", "Draw", "Generators", "Schedule", "cosine_schedule", "encode_once",
-    "gaussian", "linear_schedule", "predict", "pure_noise",
-]
+__all__ = ["DDPM", "Denoiser", "Draw", "Generators", "Schedule", "cosine_schedule", "encode_once",
+           "gaussian", "linear_schedule", "predict", "pure_noise"]
 
 Denoiser = Callable[[Tensor, Tensor, Tensor], Tensor]
 Generators = Generator | Sequence[Generator] | None  # one for the batch, or one for each row
@@ -64,11 +62,10 @@ class DDPM:
 
     Examples
     --------
-    >>> DDPM(linear_schedule()).steps                                      # the paper's
-    1000
-    >>> ddpm = DDPM(linear_schedule().zero_terminal_snr(), prediction="v")
-    >>> ddpm.alpha_bar(999)                                                # the end is all noise
-    0.0
+    >>> DDPM(linear_schedule())                                            # the paper's
+    <DDPM epsilon, 1000 steps>
+    >>> DDPM(linear_schedule().zero_terminal_snr(), prediction="v")        # the end is all noise
+    <DDPM v, 1000 steps, zero terminal SNR>
     """
 
     def __init__(self, schedule: Schedule, prediction: str = "epsilon"):
@@ -76,10 +73,9 @@ class DDPM:
             raise ValueError(f"DDPM: prediction is {prediction!r}; wanted one of {PREDICTIONS}")
         if prediction == "epsilon" and schedule.alpha_bars[-1] == 0:
             raise ValueError(
-                "DDPM: epsilon-prediction cannot start from zero terminal SNR: at the last "
-                "timestep alpha_bar is 0, and y0 = (y_t - sqrt(1 - alpha_bar) eps) / "
-                "sqrt(alpha_bar) divides by it; use prediction 'v' or 'x0', or the schedule "
-                "without zero_terminal_snr()"
+                "DDPM: epsilon-prediction cannot start from zero terminal SNR: there alpha_bar is "
+                "0, and y0 = (y_t - sqrt(1 - alpha_bar) eps) / sqrt(alpha_bar) divides by it; use "
+                "prediction 'v' or 'x0', or the schedule without zero_terminal_snr()"
             )
         self.schedule = schedule
         self.prediction = prediction
@@ -88,6 +84,9 @@ class DDPM:
         self._alpha_bars: list[float] = schedule.alpha_bars.tolist()
         self._table = torch.stack([schedule.alpha_bars, 1 - schedule.alpha_bars]).sqrt()  # (2, T)
         self._tables: dict[tuple[torch.device, torch.dtype], Tensor] = {}
+
+    def __repr__(self) -> str:
+        return f"<DDPM {self.prediction}, {self.schedule}>"
 
     def alpha_bar(self, t: int) -> float:
         """alpha_bar_t as a number, 1 at t = -1."""

@@ -120,6 +120,9 @@ class OwnRecording:
         self.repeats = rows.shape[1] if single else repeats
         self.kind, self.unit = kind, unit
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.summary.removeprefix(f'{NAME}: ')}>"
+
     @property
     def summary(self) -> str:
         """What it is, in one line."""

@@ -61,6 +61,9 @@ class Evaluation(NamedTuple):
     samples: np.ndarray  # (n, k, h, w)
     mean: np.ndarray  # (n, h, w): the conditional mean, or without one the mean of the k samples
 
+    def __repr__(self) -> str:
+        return table(self.report["rows"])
+
 
 def evaluate(
     model: ImageToBrain, train: Recorded, context_train: torch.Tensor, test: Recorded,

@@ -55,6 +55,13 @@ class Schedule:
                 f"{len(betas)} steps; use smaller betas or fewer steps"
             )
 
+    def __str__(self) -> str:
+        end = ", zero terminal SNR" if self.betas[-1] == 1 else ""
+        return f"{len(self.betas)} steps{end}"
+
+    def __repr__(self) -> str:
+        return f"<Schedule {self}, beta {self.betas[0]:.3g} to {self.betas[-1]:.3g}>"
+
     @property
     def alphas(self) -> Tensor:
         """1 - beta_t, (T,) float64: the share of variance that step t keeps."""
@@ -76,8 +83,8 @@ class Schedule:
         >>> schedule = linear_schedule()
         >>> print(f"{schedule.alpha_bars[-1]:.5f} of the signal's variance is left at the end")
         0.00004 of the signal's variance is left at the end
-        >>> float(schedule.zero_terminal_snr().alpha_bars[-1])
-        0.0
+        >>> schedule.zero_terminal_snr()
+        <Schedule 1000 steps, zero terminal SNR, beta 0.0001 to 1>
         """
         if len(self.betas) == 1:
             raise ValueError("zero_terminal_snr: the schedule has one step; wanted at least two")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from einops import rearrange
 
-from .things.sensors import positions
+from .things.sensors import first_few, positions
 
 if TYPE_CHECKING:
     from mne import EpochsArray, Info
@@ -99,7 +99,7 @@ def _places(sensors: tuple[str, ...]) -> dict[str, np.ndarray]:
             continue
     if unknown := [name for name in sensors if name not in found]:
         warnings.warn(
-            f"no place is known for {', '.join(unknown)}: in MNE they have none either, set one "
+            f"no place is known for {first_few(unknown)}: in MNE they have none either, set one "
             "with Epochs.set_montage", stacklevel=4,
         )  # fmt: skip
     return found

@@ -15,10 +15,15 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from .encoder import read_captions
+from . import store_files
+from .contexts import encoder_of
+from .encoder import Encoder, read_captions
 from .features import count_rows
 from .pipeline import ImageToBrain
 from .things.images import list_images
+
+# What tells one maker of features from another, as far as both say it.
+MAKER = ("name", "context", "tokens", "unit_length", "sha256", "vision", "seed")
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,7 @@ class Stimuli:
         if self.features is not None:
             if self.captions:
                 raise ValueError("features are the whole context: give no captions with them")
+            _check_maker(next(iter(self.files.values())), model.encoder)
             try:
                 self.context(model, slice(1), subject)
             except ValueError as error:
@@ -91,6 +97,27 @@ def find_stimuli(sources: Sequence[str | Path], captions: str | Path | None = No
     table = Path(captions)
     told = tuple(read_captions(table, found.images))
     return replace(found, captions=told, files=found.files | {table.name: table})
+
+
+def _check_maker(path: Path, encoder: Encoder) -> None:
+    """ValueError if a features.json beside features says that another encoder made them."""
+    about = store_files.describe(path.parent) if path.name == store_files.ARRAY else None
+    made = encoder_of(about) if about and encoder.name != "features" else None
+    if made is None:
+        return
+    pairs = {field: (getattr(made, field), getattr(encoder, field)) for field in MAKER}
+    told = {field: pair for field, pair in pairs.items() if None not in pair and "" not in pair}
+    if other := [field for field, (there, here) in told.items() if there != here]:
+        raise ValueError(
+            f"{path} was made by another encoder than this model's (another "
+            f"{' and '.join(other)}): {_named(made)}; wanted {_named(encoder)}"
+        )
+
+
+def _named(encoder: Encoder) -> str:
+    """An encoder in words; random weights are told apart by their seed alone."""
+    seed = f"seed {encoder.seed}, " if encoder.name == "random" else ""
+    return f"{seed}{encoder.describe()}{', at unit length' if encoder.unit_length else ''}"
 
 
 def _features(path: Path) -> Stimuli:
