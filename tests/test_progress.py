@@ -137,7 +137,6 @@ def test_the_first_key_is_answered_and_a_second_ends_at_once(capfd, listening):
 def test_memory_on_a_cpu_is_what_the_system_says_is_resident():
     cpu = torch.device("cpu")
     gc.collect()
-    logs.memory_mb(cpu)
     before = logs.memory_mb(cpu)
     block = mmap.mmap(-1, 200_000_000)  # straight from the system: malloc may have some to spare
     block.write(b"1" * len(block))
@@ -145,9 +144,9 @@ def test_memory_on_a_cpu_is_what_the_system_says_is_resident():
     status = Path("/proc/self/status").read_text()
     resident = int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) * 1.024e-3
     assert after == pytest.approx(resident, rel=0.02)
-    assert 150 < after - before < 260, "megabytes; others in the process take and give some"
+    assert after - before > 150, "megabytes; others in the process take some too"
     block.close()
-    assert logs.memory_mb(cpu) - after < -150, "it is what is taken now"
+    assert logs.memory_mb(cpu) - after < -100, "it is what is taken now"
 
 
 def test_memory_elsewhere(monkeypatch):
