@@ -112,11 +112,21 @@ def test_of_one_image_there_are_values_and_no_bounds():
     assert scores.row("b", None, {}) == {"name": "b"}
 
 
-def test_curves_are_means_of_maps():
+def test_curves_are_means_of_maps_where_constant_predictions_count_as_nothing():
     pred = PRED.copy()
     pred[:, 1] = 0.1
-    found = scores.curves({"a": metrics.pcc_map(pred, TARGET)})["a"]
-    wanted = metrics.pcc_map(PRED, TARGET)
-    np.testing.assert_allclose(found["times"], wanted[[0, 2]].mean(0))
+    pred[:, 0, 0] = 0.2
+    found, wanted = scores.curves(pred, TARGET), metrics.pcc_map(PRED, TARGET)
+    wanted[0, 0] = wanted[1] = 0
+    np.testing.assert_allclose(found["times"], wanted.mean(0), atol=1e-12)
     np.testing.assert_allclose([found["sensors"][0], found["sensors"][2]], wanted.mean(1)[[0, 2]])
-    assert math.isnan(found["sensors"][1])
+    assert math.isnan(found["sensors"][1]), "nothing is defined there"
+    table = scores.row("a", scores.sums(pred, TARGET), {})["image"]
+    assert np.nanmean(found["times"]) == pytest.approx(table)
+
+
+def test_curves_of_a_map_are_means_of_what_is_defined():
+    map_ = np.array([[1.0, np.nan, 0.5], [np.nan, np.nan, 0.1]])
+    found = scores.curves_of_map(map_)
+    np.testing.assert_allclose(found["sensors"], [0.75, 0.1])
+    np.testing.assert_allclose(found["times"], [1, np.nan, 0.3])

@@ -176,17 +176,17 @@ def judge(
     found: dict[str, Any] = {"rows": rows, "ceiling": None, "sample_ceiling": None}
     single, level = None, None
     bases = list(dict.fromkeys(("ridge", *([adds_to] if adds_to else []))))
-    maps = {name: metrics.pcc_map(known[name], target) for name in (best, *bases) if name in known}
+    curves = {name: scores.curves(known[name], target) for name in (best, *bases) if name in known}
     if test.signals.shape[1] > 1:
         noise, r = ceilings.noise_per_image(test.signals), test.signals.shape[1]
         single, level = noise * (1 / train.repeats + 1 / r), noise / r
         parts = components(test.signals)
-        maps["noise ceiling"] = parts.map()
+        curves["noise ceiling"] = scores.curves_of_map(parts.map())
         _add_ceilings(found, test.signals, parts, train.repeats, k, errors, seed)
     found["rows"] += _paper_row(train.kind, target.shape[1:], subject)
     shown = {name: known[name] for name in ("mean ERP", *bases, sampled, CONDITIONAL)
              if name in known}
-    found["curves"] = scores.curves(maps) | {"times": list(train.times)}
+    found["curves"] = curves | {"times": list(train.times)}
     found["identification"] = sections.identification(shown, target, train, left_out, seed)
     found["realism"] = sections.likeness(samples, train, test.signals, left_out, seed)
     found["image_effect"] = sections.image_effects(

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .metrics import KINDS, as_pair, average, centre, ratio, unit
+from .metrics import KINDS, as_pair, average, centre, pcc_curves, ratio, unit
 from .uncertainty import Interval, bootstrap, jackknife
 
 COLUMNS = ("mse", "r2", *KINDS)
@@ -162,13 +162,18 @@ def explained(error: np.ndarray, reference: np.ndarray, seed: int = 0) -> Interv
     return _interval(np.stack([error, reference], axis=1), r2, seed)
 
 
-def curves(maps: Mapping[str, np.ndarray]) -> dict[str, dict[str, list[float]]]:
-    """Maps (h, w) of a correlation, by name, as curves: by sensor (h,) and by time point (w,).
+def curves(pred: np.ndarray, target: np.ndarray) -> dict[str, list[float]]:
+    """PCC image of a prediction, both (n, h, w), by sensor (h,) and by time point (w,).
 
-    Means over the other axis of what is defined; nan where nothing is.
+    As in the table: where the prediction alone is constant, it counts as 0 (`metrics.pcc_curves`).
     """
-    return {name: {"sensors": _nanmean(map_, 1), "times": _nanmean(map_, 0)}
-            for name, map_ in maps.items()}
+    found = pcc_curves(pred, target, "image")
+    return {"sensors": found.sensors.tolist(), "times": found.times.tolist()}
+
+
+def curves_of_map(map_: np.ndarray) -> dict[str, list[float]]:
+    """A map (h, w) of a correlation by sensor and by time point: means of what is defined."""
+    return {"sensors": _nanmean(map_, 1), "times": _nanmean(map_, 0)}
 
 
 # -------------------------------------------------------------------------------------------------
