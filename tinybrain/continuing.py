@@ -88,8 +88,8 @@ def resume(
     state.optimizer.load_state_dict(saved["optimizer"])
 
 
-def differences(before: Any, now: Any, name: str) -> list[str]:
-    """What differs, a line for each value; dicts in dicts key by key.
+def differences(before: Any, now: Any, name: str = "", word: str = "now") -> list[str]:
+    """What differs, a line for each value; dicts in dicts key by key. `word` says what `now` is.
 
     Examples
     --------
@@ -98,10 +98,10 @@ def differences(before: Any, now: Any, name: str) -> list[str]:
     """
     if isinstance(before, dict) and isinstance(now, dict):
         return [
-            line for key in dict.fromkeys((*before, *now))
-            for line in differences(before.get(key), now.get(key), f"{name}.{key}")
+            line for key in dict.fromkeys((*before, *now)) for line in
+            differences(before.get(key), now.get(key), f"{name}.{key}".lstrip("."), word)
         ]  # fmt: skip
-    return [] if same(before, now) else [f"{name}: {before} there, {now} now"]
+    return [] if same(before, now) else [f"{name}: {before} there, {now} {word}"]
 
 
 def same(a: Any, b: Any) -> bool:

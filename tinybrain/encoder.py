@@ -288,6 +288,8 @@ def read_captions(path: str | Path, images: Sequence[Path]) -> list[str]:
     ...     read_captions(table, [Path("animals/cat.jpg")])
     ['a cat on a mat']
     """
+    from .things.images import first_few
+
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not a file; a table of captions was wanted")
@@ -308,6 +310,5 @@ def read_captions(path: str | Path, images: Sequence[Path]) -> list[str]:
     told = [table.get(long) or table.get(short) or "" for long, short in keys]
     lacking = [long for (long, _), caption in zip(keys, told) if not caption]
     if lacking:
-        more = f" and {len(lacking) - 5} more" if len(lacking) > 5 else ""
-        raise ValueError(f"{path} has no caption for {', '.join(lacking[:5])}{more}")
+        raise ValueError(f"{path} has no caption for {first_few(lacking)}")
     return told

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from einops import rearrange
 
-from .things.sensors import first_few, positions
+from .things.images import first_few
+from .things.sensors import positions
 
 if TYPE_CHECKING:
     from mne import EpochsArray, Info

@@ -27,6 +27,7 @@ import torch
 from .. import experiment, generated, report
 from ..checkpoint import config_to_dict
 from ..contexts import make_contexts
+from ..continuing import differences
 from ..files import write_text
 from ..parallel import Ranks, barrier, in_turn, pick_device, process_group, ranks
 from ..recorded import Recorded
@@ -191,23 +192,13 @@ def look(study: Study, piece: Piece) -> State:
         before = json.loads(kept.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{kept} is damaged ({error}): delete it, or use --restart") from None
-    differences = _differences(before, study.settings(piece))
-    if differences and not study.args.force:
-        return State("other settings", differences=tuple(differences))
+    found = differences(before, study.settings(piece), word="asked for")
+    if found and not study.args.force:
+        return State("other settings", differences=tuple(found))
     if all((folder / name).exists() for name in ("report.json", generated.FILE)):
         return State("finished")
     step = next(iter(states(folder)), 0)
     return State("begun", step)
-
-
-def _differences(before: Any, now: Any, name: str = "") -> list[str]:
-    """Lines such as "recipe.epochs: 10 there, 20 asked for"."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        return [
-            line for key in dict.fromkeys((*before, *now))
-            for line in _differences(before.get(key), now.get(key), f"{name}.{key}".lstrip("."))
-        ]  # fmt: skip
-    return [] if before == now else [f"{name}: {before} there, {now} asked for"]
 
 
 def read_report(study: Study, piece: Piece) -> Report:

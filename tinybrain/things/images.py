@@ -181,7 +181,7 @@ def list_images(source: str | Path | Sequence[str | Path]) -> tuple[Path, ...]:
     """
     paths = [Path(source)] if isinstance(source, (str, Path)) else [Path(item) for item in source]
     if missing := [str(path) for path in paths if not path.exists()]:
-        raise FileNotFoundError(f"no such image: {_first(missing)}")
+        raise FileNotFoundError(f"no such image: {first_few(missing)}")
     listed: list[Path] = []
     for path in paths:
         if not path.is_dir():
@@ -206,9 +206,10 @@ def _is_image(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
-def _first(names: Sequence[str], count: int = 5) -> str:
-    more = f" and {len(names) - count} more" if len(names) > count else ""
-    return ", ".join(names[:count]) + more
+def first_few(names: Sequence[str]) -> str:
+    """Names for a message: the first five, and how many more there are."""
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(names[:5]) + more
 
 
 def _find(root: Path, split: str) -> tuple[Path | None, Path | None]:
@@ -223,7 +224,7 @@ def _find(root: Path, split: str) -> tuple[Path | None, Path | None]:
         if len(folders) > 1 or len(tables) > 1:
             raise ValueError(
                 f"{base}: several image sets, and no way to tell which was shown: "
-                f"{_first([str(path) for path in folders + tables])}; leave one of each"
+                f"{first_few([str(path) for path in folders + tables])}; leave one of each"
             )
         if folders or tables:
             return (*folders, None)[0], (*tables, None)[0]
@@ -280,7 +281,7 @@ def _look_up(
     if missing := [f"{c}/{f}" for (c, f), key in zip(names, keys) if key is None]:
         raise FileNotFoundError(
             f"{folder}: {len(missing)} of {len(names)} images named in {told_by} are missing: "
-            f"{_first(missing)}; the folder holds {len(on_disk)} images"
+            f"{first_few(missing)}; the folder holds {len(on_disk)} images"
             f"{_renumbered(missing, by_name)}. Unpack them again, or move the folder away to work "
             "with the names alone"
         )
@@ -288,7 +289,7 @@ def _look_up(
     source = f"{folder}, by name from {Path(told_by).name}"
     if surplus := sorted(set(on_disk) - set(found)):
         left = [str(on_disk[key].relative_to(folder)) for key in surplus]
-        source += f" ({len(left)} images there belong to no row: {_first(left, 2)})"
+        source += f" ({len(left)} images there belong to no row: {first_few(left, 2)})"
     return ImageTable(tuple(on_disk[key] for key in found), concepts, source)
 
 
@@ -336,7 +337,7 @@ def _check_order(
 def _check_numbers(concepts: set[str], where: str | Path) -> None:
     if bare := sorted(name for name in concepts if not CONCEPT.fullmatch(name)):
         raise ValueError(
-            f"{where}: concept folders without numbers ({_first(bare)}); their order cannot be "
+            f"{where}: concept folders without numbers ({first_few(bare)}); their order cannot be "
             "told without image_metadata.npy: put it beside the folder"
         )
 

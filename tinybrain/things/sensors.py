@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .ctf275 import PLACES
+from .images import first_few
 
 TENTH = np.pi / 10  # a tenth of the half circle nasion - Cz - inion
 MIRROR = np.array([-1, 1, 1])  # left to right
@@ -183,16 +184,6 @@ def is_meg(names: Sequence[str]) -> bool:
     electrodes = {name.upper() for name in _ELECTRODES} | OLD_NAMES.keys()
     known = [(_stem(name) in PLACES) - (str(name).upper() in electrodes) for name in names]
     return sum(known) > 0
-
-
-def first_few(names: Sequence[str], count: int = 5) -> str:
-    """Names for a message: the first few, and how many more there are.
-
-    >>> first_few(["A", "B", "C"], 2)
-    'A, B and 1 more'
-    """
-    more = f" and {len(names) - count} more" if len(names) > count else ""
-    return ", ".join(names[:count]) + more
 
 
 def _in_helmet(names: Sequence[str], remedy: str = "") -> NDArray[np.float64]:

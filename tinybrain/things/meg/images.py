@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, cast
 
-from ..images import ABOVE, CONCEPT, SUFFIXES, ImageTable, visible
+from ..images import ABOVE, CONCEPT, SUFFIXES, ImageTable, first_few, visible
 
 CONCEPTS, IMAGES = 1854, 26107
 FILE = re.compile(r"(\w[\w .'-]*)_(\d{1,4})[a-z]*\.\w+")
@@ -164,10 +164,9 @@ def find_files(names: Sequence[str], root: str | Path, source: str) -> ImageTabl
         if missing := [name for name in names if name.split("/")[1].casefold() not in found]:
             if not found:
                 continue
-            more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
             raise FileNotFoundError(
                 f"{base}: {len(missing)} of {len(names)} images are missing in "
-                f"{', '.join(holder.name for holder in holders)}: {', '.join(missing[:5])}{more} "
+                f"{', '.join(holder.name for holder in holders)}: {first_few(missing)} "
                 f"(named by {source}). Unpack them again, or move the folder away to work with "
                 "the names alone"
             )
