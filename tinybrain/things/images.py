@@ -206,10 +206,10 @@ def _is_image(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
-def first_few(names: Sequence[str]) -> str:
-    """Names for a message: the first five, and how many more there are."""
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return ", ".join(names[:5]) + more
+def first_few(names: Sequence[str], count: int = 5) -> str:
+    """Names for a message: the first few, and how many more there are."""
+    more = f" and {len(names) - count} more" if len(names) > count else ""
+    return ", ".join(names[:count]) + more
 
 
 def _find(root: Path, split: str) -> tuple[Path | None, Path | None]:
