@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from . import features
+from .messages import first_few
 
 if TYPE_CHECKING:  # CLIP's modules are read when there is something to encode
     from .clip.model import CLIP, TextConfig, VisionConfig
@@ -288,8 +289,6 @@ def read_captions(path: str | Path, images: Sequence[Path]) -> list[str]:
     ...     read_captions(table, [Path("animals/cat.jpg")])
     ['a cat on a mat']
     """
-    from .things.images import first_few
-
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not a file; a table of captions was wanted")

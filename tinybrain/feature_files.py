@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 from einops import rearrange
 
+from .messages import first_few
 from .things.machine import MAX_SCALAR, Array, Span, view
 from .things.pickles import TRIPPED
 from .things.torch_files import TorchMachine
@@ -172,10 +173,10 @@ def _by_image(path: Path, vectors: Mapping[str, object]) -> FeatureFile:
     """Vectors (d,) or (l, d), each under the path of its image."""
     arrays = [vector for vector in vectors.values() if isinstance(vector, np.ndarray)]
     if not vectors or len(arrays) < len(vectors) or not all("." in name for name in vectors):
-        keys = ", ".join(str(key)[:40] for key in list(vectors)[:5]) or "nothing"
         raise ValueError(
             f"{path} has no array called {IMAGES} and no vectors by their image's path; it has "
-            f"{keys}: save the one that is meant, torch.save({{'{IMAGES}': ...}}, path)"
+            f"{first_few(vectors)}: save the one that is meant, "
+            f"torch.save({{'{IMAGES}': ...}}, path)"
         )
     shapes = {array.shape for array in arrays}
     if len(shapes) > 1:
@@ -186,7 +187,7 @@ def _by_image(path: Path, vectors: Mapping[str, object]) -> FeatureFile:
 def _open_safetensors(path: Path) -> FeatureFile:
     tensors = read_safetensors(path)  # names the file
     if IMAGES not in tensors:
-        raise ValueError(f"{path} has {', '.join(list(tensors)[:5])}; wanted {IMAGES}")
+        raise ValueError(f"{path} has {first_few(tensors)}; wanted {IMAGES}")
     values = tensors[IMAGES]
     values = values if values.dtype.itemsize != 2 else values.float()  # numpy has no bfloat16
     return FeatureFile(path, values.numpy())
@@ -213,7 +214,7 @@ def _image_rows(path: Path, names: Sequence[str], images: Sequence[Path]) -> npt
     if lacking:
         raise ValueError(
             f"{path} has no features of {len(lacking)} of {len(images)} images "
-            f"({', '.join(lacking[:3])}); one that it has is {next(iter(row_of))}"
+            f"({first_few(lacking, 3)}); one that it has is {next(iter(row_of))}"
         )
     return np.array([row_of[_short(image)] for image in images], dtype=np.intp)
 

@@ -25,6 +25,8 @@ from torch import Tensor
 from torch.hub import tqdm  # type: ignore[attr-defined]  # a plainer bar where tqdm is missing
 from torch.nn import functional as F
 
+from .messages import first_few
+
 if TYPE_CHECKING:  # CLIP's modules are read when there is an image to encode
     from .clip.model import CLIP, VisionConfig
 
@@ -316,10 +318,9 @@ def _check_norms(features: Tensor, path: str | Path) -> None:
     norms = torch.linalg.vector_norm(features, dim=2)  # (n, l); one NaN or inf makes them so
     bad = (~torch.isfinite(norms) | (norms == 0)).any(dim=1).nonzero()[:, 0].tolist()
     if bad:
-        rows = ", ".join(map(str, bad[:5])) + (", ..." if len(bad) > 5 else "")
         raise ValueError(
             f"{path}: {len(bad)} of {len(features)} rows hold a zero vector, NaN or infinity "
-            f"(rows {rows}, counted from 0); make the features of these images again"
+            f"(rows {first_few(bad)}, counted from 0); make the features of these images again"
         )
     norms = norms[:, 0]  # (n,), of the class tokens: patches may differ as they like
     if (norms - 1).abs().max() > 1e-2 and norms.max() > 2 * norms.min():

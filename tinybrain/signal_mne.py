@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from einops import rearrange
 
-from .things.images import first_few
+from .messages import first_few
 from .things.sensors import positions
 
 if TYPE_CHECKING:

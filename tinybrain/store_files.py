@@ -30,6 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .files import try_lock, write_text
+from .messages import first_few
 
 FORMAT, VERSION = "tinybrain features", 1
 ARRAY, ABOUT, DONE = "features.npy", "features.json", "done"
@@ -49,8 +50,8 @@ def check_folder(folder: Path) -> None:
     others = [name for name in there if not name.startswith(".")]
     if others and not {ABOUT, UNFINISHED, KEPT, LOCK}.intersection(others):
         raise ValueError(
-            f"{folder} holds {', '.join(others[:5])}{', ...' * (len(others) > 5)}, and no "
-            f"{ABOUT} of features: name a folder that is new or empty"
+            f"{folder} holds {first_few(others)}, and no {ABOUT} of features: name a folder that "
+            "is new or empty"
         )
 
 

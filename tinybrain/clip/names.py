@@ -15,6 +15,8 @@ import re
 import torch
 from torch import Tensor
 
+from ..messages import first_few
+
 # What is in the files and is no weight: sizes, counters and masks, which the model makes itself.
 INERT = {"input_resolution", "context_length", "vocab_size", "position_ids", "attn_mask"}
 HUGGING_FACE = (
@@ -57,7 +59,7 @@ def openai_names(raw: dict[str, Tensor]) -> dict[str, Tensor]:
     if any(name.startswith(("visual.layer1.", "visual.attnpool.")) for name in state):
         raise ValueError("a ResNet CLIP; the paper's ViT is wanted, such as ViT-L/14")
     if "visual.conv1.weight" not in state:
-        raise ValueError(f"no CLIP with a vision transformer: it holds {listed(list(raw))}")
+        raise ValueError(f"no CLIP with a vision transformer: it holds {first_few(raw, 10)}")
     return state
 
 
@@ -85,11 +87,6 @@ def check(state: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
         ],
         "no floating point": [name for name in shared if not state[name].is_floating_point()],
     }
-    found = [f"{what}: {listed(names)}" for what, names in faults.items() if names]
+    found = [f"{what}: {first_few(names, 10)}" for what, names in faults.items() if names]
     if found:
         raise ValueError(f"no weights of such a CLIP; under OpenAI's names, {'; '.join(found)}")
-
-
-def listed(names: list[str]) -> str:
-    more = f", ... ({len(names)} in all)" if len(names) > 10 else ""
-    return ", ".join(name[:100] for name in names[:10]) + more

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from ..download import cache_folder, fetch, file_sha256
+from ..messages import first_few
 from ..untrusted.archive import read_safetensors, read_torch
 from .model import CLIP, TextConfig, VisionConfig
 from .names import check, openai_names
@@ -147,7 +148,7 @@ def locate(name_or_path: str | Path = "ViT-L/14", cache_dir: str | Path | None =
     found = found or [name for name in there if name.endswith(".pt")]
     if len(found) == 1:
         return path / found[0]
-    listed = ", ".join(there[:10]) + (f" and {len(there) - 10} more" if len(there) > 10 else "")
+    listed = first_few(there, 10)
     if found:
         raise ValueError(f"{path}: {', '.join(found)}: name the file that is meant")
     if any(name in there for name in SHARDS):

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from ..messages import first_few
 from .store_card import CARD
 
 
@@ -37,8 +38,7 @@ def choose(found: Sequence[Path], what: str) -> Chosen:
     stores = [path for path in found if path.name.lower() == CARD]
     best = stores or found
     if len(best) > 1:
-        named = ", ".join(map(str, best[:10]))
-        raise ValueError(f"{len(best)} {what}: {named}; {_instead(best)}")
+        raise ValueError(f"{len(best)} {what}: {first_few(best, 10)}; {_instead(best)}")
     over = ", ".join(str(path) for path in found if path not in best)
     return Chosen(best[0], f" (prepared here, so preferred to {over})" if over else "")
 

@@ -23,6 +23,7 @@ from typing import cast
 
 import numpy as np
 
+from ..messages import first_few
 from . import pickles
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
@@ -206,12 +207,6 @@ def _is_image(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
-def first_few(names: Sequence[str], count: int = 5) -> str:
-    """Names for a message: the first few, and how many more there are."""
-    more = f" and {len(names) - count} more" if len(names) > count else ""
-    return ", ".join(names[:count]) + more
-
-
 def _find(root: Path, split: str) -> tuple[Path | None, Path | None]:
     """The split's image folder and the table, from the nearest folder that has either."""
     root = root.absolute()
@@ -224,7 +219,7 @@ def _find(root: Path, split: str) -> tuple[Path | None, Path | None]:
         if len(folders) > 1 or len(tables) > 1:
             raise ValueError(
                 f"{base}: several image sets, and no way to tell which was shown: "
-                f"{first_few([str(path) for path in folders + tables])}; leave one of each"
+                f"{first_few(folders + tables)}; leave one of each"
             )
         if folders or tables:
             return (*folders, None)[0], (*tables, None)[0]

@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ..messages import first_few
 from .sensors import project
 
 
@@ -63,7 +64,7 @@ def read_layout(path: str | Path) -> dict[str, tuple[float, float]]:
     else:
         names, columns = _read_montage(path)
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"{path}: {', '.join(twice[:10])} more than once")
+        raise ValueError(f"{path}: {first_few(twice)} more than once")
     numbers = _numbers(path, names, columns)                                   # (h, 2, 3 or 4)
     xy = {2: _as_they_are, 3: _project, 4: _boxes}[numbers.shape[1]](path, numbers)
     return {name: (float(x), float(y)) for name, (x, y) in zip(names, xy)}
@@ -129,7 +130,7 @@ def _numbers(
     except ValueError:
         raise ValueError(f"{path}: a position is not a number") from None
     if bad := [name for name, row in zip(names, numbers) if not np.isfinite(row).all()]:
-        raise ValueError(f"{path}: no finite position for {', '.join(bad[:10])}")
+        raise ValueError(f"{path}: no finite position for {first_few(bad)}")
     return numbers
 
 

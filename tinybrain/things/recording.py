@@ -18,6 +18,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..messages import first_few
 from .images import ImageTable
 
 BLOCK = 8_000_000  # bytes read at a time
@@ -187,7 +188,7 @@ def sensor_names(
     if len(names) != h:
         raise ValueError(f"{file}: {len(names)} ch_names for {h} sensors")
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"{file}: ch_names has {', '.join(twice[:10])} more than once")
+        raise ValueError(f"{file}: ch_names has {first_few(twice)} more than once")
     return tuple(str(name) for name in names)
 
 
@@ -271,7 +272,7 @@ def check_values(
 ) -> None:
     """Refuse values that are no numbers; warn of sensors that never say anything."""
     if rows := np.flatnonzero(read.broken).tolist():
-        first = ", ".join(f"{row} ({images[row].name})" for row in rows[:5])
+        first = first_few([f"{row} ({images[row].name})" for row in rows])
         raise ValueError(
             f"{file}: NaN or infinite values in {len(rows)} of {len(images)} rows, the first "
             f"{first}; wanted finite signals: repair the file or leave these images out of it"

@@ -26,8 +26,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ..messages import first_few
 from .ctf275 import PLACES
-from .images import first_few
 
 TENTH = np.pi / 10  # a tenth of the half circle nasion - Cz - inion
 MIRROR = np.array([-1, 1, 1])  # left to right

@@ -29,6 +29,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..messages import first_few
 from .machine import STORAGES, Machine, Module, Sketch, Storage, lengths
 
 # Those of ViT-L/14 have 100,000 bytes, with the state of its optimizer 1 MB.
@@ -255,7 +256,7 @@ def _entries(top: object) -> Iterator[tuple[str, Sketch]]:
         raise ValueError("it holds no dict, or an empty one; wanted a state dict of tensors")
     for name, value in top.items():
         if type(value) is not Sketch or type(name) is not str:
-            keys = ", ".join(str(key)[:40] for key in list(top)[:10])
+            keys = first_few(top, 10)
             came = f"{str(name)[:80]!r} is a {type(value).__name__}; its keys are {keys}"
             raise ValueError(f"wanted a state dict of tensors by name, {came}")
         yield name, value

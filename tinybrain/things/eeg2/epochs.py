@@ -14,6 +14,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ...messages import first_few
+
 
 def find_events(stim: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Onsets (e,) in samples and codes (e,) of a row of codes (samples,).
@@ -72,7 +74,7 @@ def choose(codes: np.ndarray, k: int, seed: int) -> tuple[np.ndarray, np.ndarray
         few = [f"{image} ({count})" for image, count in zip(images, counts) if count < k]
         raise ValueError(
             f"{len(few)} of {len(images)} images have fewer than {k} epochs: "
-            f"{', '.join(few[:5])}{' ...' * (len(few) > 5)}; ask for at most {counts.min()} of "
+            f"{first_few(few)}; ask for at most {counts.min()} of "
             "each by --repeats TRAIN TEST, or leave this session out by --sessions"
         )
     by_image = np.split(np.argsort(inverse, kind="stable"), np.cumsum(counts)[:-1])

@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 from einops import rearrange
 
+from ...messages import first_few
 from .. import pickles, store
 from ..images import SPLIT_FOLDER, ImageTable, named_images, visible
 from ..recording import Content, Lazy, sensor_names, time_axis
@@ -70,7 +71,7 @@ def open_file(file: Path, split: str, root: str | Path, subject: int) -> Content
     if "raw_eeg_data" in content:
         raise ValueError(f"{file}: raw data, continuous; {MADE_HERE}")
     if missing := [key for key in KEYS if key not in content and key != "ch_names"]:
-        came = ", ".join(repr(key[:40]) for key in list(content)[:10])
+        came = first_few([repr(key) for key in content], 10)
         raise ValueError(f"{file}: its keys are {came}; wanted {' and '.join(missing)} as well")
     data = content["preprocessed_eeg_data"]
     if getattr(data, "ndim", 0) == 3:

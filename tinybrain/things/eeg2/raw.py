@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...messages import first_few
 from .. import pickles
 from ..images import visible
 
@@ -45,7 +46,7 @@ class Raw(NamedTuple):
         if missing := [name for name in names if name not in self.sensors]:
             raise ValueError(
                 f"{self.file}: no {', '.join(missing)} among its {len(self.sensors)} rows "
-                f"{', '.join(self.sensors[:5])} ...; wanted every sensor by its name"
+                f"{first_few(self.sensors)}; wanted every sensor by its name"
             )
         return [self.sensors.index(name) for name in names]
 
@@ -152,7 +153,7 @@ def _words(path: Path, content: dict[str, Any], key: str, count: int) -> tuple[s
         raise ValueError(f"{path}: {len(words)} {key} for {count} rows of raw_eeg_data")
     twice = [word for word, times in Counter(words).items() if times > 1]
     if twice and key == "ch_names":
-        raise ValueError(f"{path}: ch_names has {', '.join(twice[:10])} more than once")
+        raise ValueError(f"{path}: ch_names has {first_few(twice)} more than once")
     return tuple(str(word) for word in words)
 
 

@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from ...messages import first_few
 from .. import pickles, store
 from ..choosing import Chosen, choose
 from ..images import ABOVE, visible
@@ -93,7 +94,7 @@ def look_for(
         found = [file for file in found if file.suffix.lower() == ".fif"]
     if found:
         return choose(found, f"recordings of subject {subject} with {split} in {root}")
-    there = ", ".join(str(file) for _, file in files[:10]) or "none"
+    there = first_few([file for _, file in files])
     whose = ", ".join(map(str, sorted({owner for owner, _ in files})))
     raise FileNotFoundError(
         f"{root}: no {split} recording of subject {subject}; wanted preprocessed_P1-epo.fif, "
@@ -191,7 +192,7 @@ def _dict(file: Path) -> tuple[dict[str, Any], str]:
         return {"": content}, ""
     key = next((key for key in KEYS if key in content), None)
     if key is None:
-        came = ", ".join(repr(key[:40]) for key in list(content)[:10])
+        came = first_few([repr(key) for key in content], 10)
         raise ValueError(f"{file}: its keys are {came}; wanted one of {', '.join(KEYS)}")
     return content, key
 
@@ -266,7 +267,7 @@ def _by_names(
     if known:
         if missing := sorted(set(names) - set(known)):
             raise ValueError(f"{file}: {len(missing)} images are not in {table.source}: "
-                             f"{', '.join(missing[:5])}")  # fmt: skip
+                             f"{first_few(missing)}")  # fmt: skip
         shown = table[np.array([known[name] for name in names])]
     else:
         shown = _numbered(file, names, kind)

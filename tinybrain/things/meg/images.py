@@ -20,7 +20,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, cast
 
-from ..images import ABOVE, CONCEPT, SUFFIXES, ImageTable, first_few, visible
+from ...messages import first_few
+from ..images import ABOVE, CONCEPT, SUFFIXES, ImageTable, visible
 
 CONCEPTS, IMAGES = 1854, 26107
 FILE = re.compile(r"(\w[\w .'-]*)_(\d{1,4})[a-z]*\.\w+")

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from ...messages import first_few
 from ..images import visible
 from .signal import RATE, count_onsets, repair_dropout
 
@@ -145,7 +146,7 @@ def read_signals(
         other = sorted(set(came) ^ set(sensors)) or ["the same in another order"]
         raise ValueError(
             f"{path}: {len(came)} gradiometers, the session's first run has {len(sensors)}; "
-            f"they differ in {', '.join(other[:5])}: all runs need the same"
+            f"they differ in {first_few(other)}: all runs need the same"
         )
     signals: np.ndarray = raw.get_data(picks=list(sensors))
     try:

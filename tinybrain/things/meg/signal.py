@@ -16,6 +16,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ...messages import first_few
+
 RATE = 1200  # Hz, of the recording
 BEFORE, AFTER = 120, 1560  # samples from image onset: -0.1 s and 1.3 s
 DECIMATION = 6
@@ -91,7 +93,7 @@ def cut_epochs(
             flat = [name for name, good in zip(sensors, fine) if not good]
             raise ValueError(
                 f"trial {trial + 1} at sample {onset}: {len(flat)} of {h} sensors are flat in the "
-                f"0.1 s before the image, or not finite: {', '.join(flat[:5])}; wanted signals "
+                f"0.1 s before the image, or not finite: {first_few(flat)}; wanted signals "
                 "that vary: name the time among the dropouts"
             )
         out[trial] = scores[:, ::DECIMATION]

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...messages import first_few
 from .images import find_names, image_name, read_names
 from .tested import TEST_CONCEPTS, TEST_IMAGES
 
@@ -240,7 +241,7 @@ def name_images(trials: Trials, source: str | Path) -> Trials:
     if missing:
         raise FileNotFoundError(
             f"{names.source}: {len(missing)} images that {trials.source} has are not in it: "
-            f"{', '.join(missing[:3])}"
+            f"{first_few(missing, 3)}"
         )
     return replace(trials, image=image.astype(str))
 
