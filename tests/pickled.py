@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pickle
-import tracemalloc
 
 import numpy as np
 import pytest
 
+from tests.memory import peak_memory
 from tinybrain.things import machine, pickles
 
 
@@ -23,9 +23,9 @@ def write(path, value, container=4):
 def refused_in_bounded_memory(monkeypatch, path, reason):
     """A file that asks for memory or time without bounds gets an error, and neither."""
     monkeypatch.setattr(machine, "MAX_STEPS", 100_000)  # a twentieth, for the time it takes
-    tracemalloc.start()
-    with pytest.raises(ValueError, match=rf"{path.name}: .*({reason})"):
-        pickles.read(path)
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert peak < 20_000_000
+
+    def read():
+        with pytest.raises(ValueError, match=rf"{path.name}: .*({reason})"):
+            pickles.read(path)
+
+    assert peak_memory(read)[1] < 20_000_000

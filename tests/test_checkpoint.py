@@ -7,12 +7,12 @@ import os
 import pickle
 import random
 import re
-import tracemalloc
 import zipfile
 
 import pytest
 import torch
 
+from tests.memory import peak_memory
 from tinybrain import checkpoint
 from tinybrain.files import write_atomically
 from tinybrain.recipes import PAPER, RECIPES, Recipe
@@ -122,12 +122,9 @@ def test_a_file_of_many_pieces_is_compared_whole(tmp_path):
 
 def test_the_checksum_takes_no_memory_however_large_the_file(tmp_path):
     content = {"a": torch.arange(4_000_000)}                                   # 32 MB
-    tracemalloc.start()
-    try:
-        checkpoint.load(checkpoint.save(tmp_path / "x.pt", "model", content), "model")
-        assert tracemalloc.get_traced_memory()[1] < 4 << 20
-    finally:
-        tracemalloc.stop()
+    path = tmp_path / "x.pt"
+    _, peak = peak_memory(lambda: checkpoint.load(checkpoint.save(path, "model", content), "model"))
+    assert peak < 4 << 20
 
 
 class FullDisk(io.BytesIO):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pickle
-import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.memory import peak_memory
 from tests.test_images import TRAP_ROWS, things, write_table
 from tinybrain.things import EEG2, recording
 from tinybrain.things.sensors import THINGS_EEG2_63
@@ -45,16 +45,6 @@ def write(root: Path, value, *, place=PLACES[0], name="preprocessed_eeg_training
         columns[f"{split}_img_files"] = [f"{split}{i // 2}_{i:02d}s.jpg" for i in range(n)]
     np.save(table, columns, allow_pickle=True)
     return path
-
-
-def memory_to_read(root: Path) -> int:
-    """Bytes at the most at once; what is imported on the way is not counted."""
-    EEG2(root, 1, "train")
-    tracemalloc.start()
-    EEG2(root, 1, "train")
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    return peak
 
 
 @pytest.mark.parametrize("container", ["pickle", "npy"])
@@ -136,7 +126,8 @@ def test_averaging_allocates_little_beyond_its_result(tmp_path, monkeypatch):
     data = signals(n=400, r=10, h=20, w=50)  # 32 MB, result 1.6 MB
     write(tmp_path, content(data))
     monkeypatch.setattr(recording, "BLOCK", 500_000)
-    assert memory_to_read(tmp_path) < 2_500_000
+    _, peak = peak_memory(lambda: EEG2(tmp_path, 1, "train"))
+    assert peak < 2_500_000
 
 
 def test_longer_times_keep_the_last_and_say_so(tmp_path):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.test_eeg2 import memory_to_read
+from tests.memory import peak_memory
 from tinybrain.things import EEG2, recording, store
 from tinybrain.things.sensors import THINGS_EEG2_63
 
@@ -310,7 +310,8 @@ def test_files_are_averaged_in_little_memory(root, variant, monkeypatch):
     data = np.tile(signals("train"), (1, 4 if variant is zeiss_cut else 10, 1, 1))
     variant(root, "train", data)
     monkeypatch.setattr(recording, "BLOCK", 100_000)
-    assert memory_to_read(root) < 2_000_000
+    _, peak = peak_memory(lambda: EEG2(root, 1, "train"))
+    assert peak < 2_000_000
 
 
 def test_truncated_torch_files(root):

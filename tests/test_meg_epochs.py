@@ -1,7 +1,6 @@
 """The distributed epochs: FIF with its continuation files, and the cosmofile made of it."""
 
 import shutil
-import tracemalloc
 
 import h5py
 import mne
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests import meg_miniature as mini
+from tests.memory import peak_memory
 from tinybrain.things import recording
 from tinybrain.things.meg import epochs as meg_epochs
 from tinybrain.things.sensors import THINGS_MEG_271
@@ -62,10 +62,7 @@ def test_blocks_equal_read_epochs_and_take_little_memory(whole, monkeypatch):
     rows = np.random.default_rng(0).permutation(len(ROWS))[:72].reshape(36, 2)
     lazy = came.pick(rows, slice(21, 221))
     out = np.empty((36, 271, 200), np.float32)
-    tracemalloc.start()
-    read = recording.read_signals(lazy, average=True, out=out)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
+    read, peak = peak_memory(lambda: recording.read_signals(lazy, average=True, out=out))
     by_mne = mne.read_epochs(folder / FILE, verbose="error").get_data(picks=KEPT)
     assert (read.signals == by_mne[rows][..., 21:221].mean(1, dtype=np.float32)).all()
     assert (by_mne == data).all()

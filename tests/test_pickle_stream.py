@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pickle
 import pickletools
-import tracemalloc
 
 import numpy as np
 import pytest
 
+from tests.memory import peak_memory
 from tinybrain.things import pickles
 from tinybrain.things.pickle_stream import write_dict
 
@@ -57,9 +57,9 @@ def test_what_it_cannot_write_leaves_nothing(tmp_path):
 
 
 def test_only_a_block_is_in_memory(tmp_path):
-    tracemalloc.start()
-    blocks = (np.full((10, 1000), row, float) for row in range(200))
-    file = write_dict(tmp_path / "x.npy", "data", (2000, 1000), blocks, {})
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
+    def write():
+        blocks = (np.full((10, 1000), row, float) for row in range(200))
+        return write_dict(tmp_path / "x.npy", "data", (2000, 1000), blocks, {})
+
+    file, peak = peak_memory(write)
     assert file.stat().st_size > 16e6 and peak < 1e6

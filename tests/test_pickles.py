@@ -5,7 +5,6 @@ from __future__ import annotations
 import pickle
 import struct
 import time
-import tracemalloc
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from tests.memory import peak_memory
 from tests.pickled import write
 from tinybrain.things import pickles
 
@@ -134,11 +134,9 @@ def test_big_array_is_a_map_of_the_file(tmp_path):
         file.write(before)
         file.seek(len(before) + size - 8)
         file.write(struct.pack("<d", 42.0) + after)
-    tracemalloc.start()
     start = time.perf_counter()
-    array = pickles.read(tmp_path / "big.npy")["x"]
-    seconds, (_, peak) = time.perf_counter() - start, tracemalloc.get_traced_memory()
-    tracemalloc.stop()
+    array, peak = peak_memory(lambda: pickles.read(tmp_path / "big.npy")["x"])
+    seconds = time.perf_counter() - start
     assert isinstance(array, np.memmap) and array.shape == shape
     assert array[-1, -1, -1, -1] == 42 and array[0, 0, 0, 0] == 0
     assert peak < 1_000_000 and seconds < 0.5

@@ -1,7 +1,6 @@
 """Realism: every measure against an independent computation, then against known truths."""
 
 import json
-import tracemalloc
 
 import numpy as np
 import pytest
@@ -22,6 +21,7 @@ from tests.coloured_signals import (
     W,
     record,
 )
+from tests.memory import peak_memory
 from tinybrain import metrics, realism
 from tinybrain.realism import chance
 from tinybrain.realism.measures import (
@@ -340,8 +340,5 @@ def test_what_cannot_be_measured_is_refused(measure, trials, message):
 def test_memory_does_not_grow_with_the_recording(measure):
     recorded = np.zeros((40, 40, 16, 64), np.float32)  # 6.6 MB, and twice that in float64
     recorded += np.random.default_rng(0).standard_normal((40, 40, 1, 64), np.float32)
-    tracemalloc.start()
-    realism.compare(recorded[:, :20], recorded, measure, swaps=1)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
+    _, peak = peak_memory(lambda: realism.compare(recorded[:, :20], recorded, measure, swaps=1))
     assert peak < 3e6

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import pickle
-import tracemalloc
 import zipfile
 
 import numpy as np
@@ -13,6 +12,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.memory import peak_memory
 from tests.pickled import refused_in_bounded_memory
 from tests.test_machine import BOMBS, CODES, hostile
 from tinybrain.things import machine, pickles
@@ -76,11 +76,8 @@ def test_writing_to_what_was_read_does_not_reach_the_file(tmp_path, value):
 @pytest.mark.parametrize("eeg", [np.zeros((100, 100, 200)), torch.zeros(100, 100, 200)])
 def test_signals_are_mapped(tmp_path, eeg):
     torch.save({"eeg": eeg, "x": torch.zeros(3)}, tmp_path / "a.pt", pickle_protocol=5)
-    pickles.read(tmp_path / "a.pt")
-    tracemalloc.start()
-    assert pickles.read(tmp_path / "a.pt")["eeg"].shape == (100, 100, 200)
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
+    there, peak = peak_memory(lambda: pickles.read(tmp_path / "a.pt"))
+    assert there["eeg"].shape == (100, 100, 200)
     assert peak < 1_000_000, "16 MB are not copied"
 
 

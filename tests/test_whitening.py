@@ -1,6 +1,5 @@
 """Whitening against scikit-learn's Ledoit-Wolf, scipy's matrix power and loops written out."""
 
-import tracemalloc
 
 import numpy as np
 import pytest
@@ -8,6 +7,7 @@ from scipy.linalg import fractional_matrix_power
 from sklearn.covariance import ledoit_wolf
 from sklearn.preprocessing import StandardScaler
 
+from tests.memory import peak_memory
 from tinybrain.things import whitening
 from tinybrain.things.whitening import dewhitener, noise_covariance, shrunk_covariance, whitener
 
@@ -84,10 +84,7 @@ def test_memory_map_is_read_in_blocks(tmp_path):
     x = make(300, 2, 63, 100).astype(np.float32)
     np.save(tmp_path / "x.npy", x)
     mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
-    tracemalloc.start()
-    ours = noise_covariance(mapped)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
+    ours, peak = peak_memory(lambda: noise_covariance(mapped))
     assert peak < 45e6, "a float64 copy of the whole alone is 30 MB, 60 with its standardised twin"
     assert abs(ours - sklearn_noise(x.astype(np.float64), "epochs")).max() < 1e-10
 
