@@ -121,7 +121,7 @@ def test_images_that_lack_or_repeat_are_named(tmp_path):
     [
         ({"img_features": {"low": {"a.jpg": WORDS[0]}, "avg": {"a.jpg": WORDS[0]}}}, "low, avg"),
         ({"eeg": WORDS}, "no array called img_features .* it has eeg"),
-        ({}, "it has nothing"),
+        ({}, "it has none"),
         ([1, 2], "holds a list"),
         ({"a.jpg": WORDS[0], "b.jpg": WORDS[0, :3]}, "2 shapes"),
         ({"img_features": WORDS.bfloat16()}, "bfloat16"),
