@@ -1,5 +1,7 @@
 """The classifier two-sample test: scikit-learn's numbers, chance, known answers, known faults."""
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -50,19 +52,27 @@ def test_scores_are_those_of_classifiers_that_have_not_seen_the_image():
     rng, n, k, d = np.random.default_rng(0), 11, 3, 4
     first, second = rng.standard_normal((2, n, k, d)) + np.array([0.5, 0])[:, None, None, None]
     found = two_sample(first, second, penalty=2.0, folds=4, seed=6)
-    fold, right = np.random.default_rng(6).permutation(n) % 4, []
-    for image in range(n):
-        seen = fold != fold[image]
+    drawn = np.random.default_rng(6)
+    fold, right = drawn.permutation(n) % 4, []
+
+    def told(image, seen):
+        """By scikit-learn: scores of an image's signals, and the share told right of them."""
         x = np.concatenate([first[seen].reshape(-1, d), second[seen].reshape(-1, d)])
         scaler = StandardScaler().fit(x)
         model = scikit(scaler.transform(x), np.repeat([1, 0], len(x) // 2), 2.0)
         scores = [model.decision_function(scaler.transform(y[image])) for y in (first, second)]
+        return scores, np.mean(np.concatenate([scores[0] > 0, scores[1] < 0]))
+
+    for image in range(n):
+        scores, share = told(image, fold != fold[image])
         np.testing.assert_allclose(found.scores[:, image], scores, rtol=0, atol=1e-9)
-        right.append(np.mean(np.concatenate([scores[0] > 0, scores[1] < 0])))
+        right.append(share)
     np.testing.assert_allclose(found.each, right, rtol=0, atol=1e-12)
     assert found.accuracy.value == pytest.approx(np.mean(right), abs=1e-12)
-    flips = np.random.default_rng(1).choice([-1, 1], (20_000, n)) @ (found.each - 0.5)
-    assert found.p == pytest.approx(np.mean(flips >= (found.each - 0.5).sum() - 1e-9), abs=0.02)
+    asked = drawn.permutation(n) < 5  # five images, by what was learned from the other six
+    excess = np.array([told(image, ~asked)[1] - 0.5 for image in np.flatnonzero(asked)])
+    flips = np.array(list(itertools.product([-1, 1], repeat=5))) @ excess
+    assert found.p == pytest.approx(np.mean(flips >= excess.sum() - 1e-9), abs=0.02)
 
 
 def test_accuracy_of_two_gaussians_is_the_best_possible():
@@ -75,14 +85,17 @@ def test_accuracy_of_two_gaussians_is_the_best_possible():
 
 
 def test_chance_when_both_are_drawn_alike():
+    """Of p as small as 0.1 there are no more than a tenth: signs of five folds gave 15 %."""
     p, accuracy = [], []
-    for seed in range(80):
-        first, second = np.random.default_rng(seed).standard_normal((2, 20, 3, 4))
+    for seed in range(300):
+        first, second = np.random.default_rng(seed).standard_normal((2, 50, 4, 20))
         found = two_sample(first, second, flips=199, seed=seed)
         p.append(found.p)
         accuracy.append(found.accuracy.value)
-    assert stats.binomtest(sum(x <= 0.1 for x in p), 80, 0.1).pvalue > 0.01
-    assert np.mean(accuracy) == pytest.approx(0.5, abs=3 * np.std(accuracy) / np.sqrt(80))
+    for level in (0.05, 0.1):
+        least = sum(x <= level for x in p)
+        assert stats.binomtest(least, 300, level, alternative="greater").pvalue > 0.05
+    assert np.mean(accuracy) == pytest.approx(0.5, abs=3 * np.std(accuracy) / np.sqrt(300))
 
 
 def test_what_is_peculiar_to_an_image_cannot_be_learnt_by_heart():
