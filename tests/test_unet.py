@@ -180,6 +180,9 @@ def test_dropout_acts_in_training_only():
     ({"channels": (32, 64, 65, 128)}, r"\[65\] do not divide into 32 groups"),
     ({"heads": 7}, "no multiple of 7 heads"),
     ({"conditioning": "film"}, "'film' is not in"),
+    ({"channels": (32, 64, -64, 128)}, r"\[-64\] do not divide into 32 groups"),
+    ({"channels": (9, 16, 16, 16), "groups": 1}, "channels begin with 9; wanted an even width"),
+    ({"layers_per_block": 0, "groups": 0}, "layers_per_block, groups below 1"),
 ])  # fmt: skip
 def test_configs_that_cannot_be_are_refused(change, words):
     with pytest.raises(ValueError, match=words):

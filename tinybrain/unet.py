@@ -50,7 +50,8 @@ class UNetConfig:
     """Shape of a `UNet2D`. The defaults are the paper's network: 161,248,001 parameters.
 
     `ValueError` if channels and attention name different levels, if a width does not divide into
-    its groups or heads, or if the conditioning is not in `CONDITIONINGS`.
+    its groups or heads, if the first is odd, if there is less than one of anything, or if the
+    conditioning is not in `CONDITIONINGS`.
 
     Examples
     --------
@@ -79,14 +80,16 @@ class UNetConfig:
             f"UNetConfig: channels {self.channels} and attention {self.attention} must name the "
             "same number of levels, at least one",
         )
-        check(
-            self.conditioning in CONDITIONINGS,
-            f"UNetConfig: conditioning {self.conditioning!r} is not in {CONDITIONINGS}",
-        )
-        uneven = [c for c in self.channels if c % self.groups]
+        few = [name for name, value in vars(self).items() if type(value) is int and value < 1]
+        check(not few, f"UNetConfig: {', '.join(few)} below 1")
+        known = self.conditioning in CONDITIONINGS
+        check(known, f"UNetConfig: conditioning {self.conditioning!r} is not in {CONDITIONINGS}")
+        uneven = [c for c in self.channels if c < 1 or c % self.groups]
         check(not uneven, f"UNetConfig: channels {uneven} do not divide into {self.groups} groups")
         headless = [c for c in (*self.attended(), self.channels[-1]) if c % self.heads]
         check(not headless, f"UNetConfig: channels {headless}: no multiple of {self.heads} heads")
+        even = self.channels[0] % 2 == 0  # as many sines as cosines tell the time
+        check(even, f"UNetConfig: channels begin with {self.channels[0]}; wanted an even width")
 
     def attended(self) -> list[int]:
         """Widths of the levels that have transformer blocks."""
