@@ -283,8 +283,8 @@ def step_6(model: ImageToBrain, context: Tensor, image: Path, out: Path) -> None
 #     MSE = |m - y|^2 + V / k
 #
 # so one sample looks bad however much m knows. At zero terminal SNR m is one look of the network
-# at pure noise, `ImageToBrain.mean`. It has to beat the baselines; nobody beats the noise ceiling.
-# The network starts from ridge with products. Seconds of training add little or nothing to that.
+# at pure noise, `ImageToBrain.mean`. It has to beat the baselines; perfection has the noise
+# ceiling's MSE. Seconds of training add little or nothing to ridge with products, its start.
 
 
 def step_7(model: ImageToBrain, train: EEG2, test: EEG2, seen: Tensor, new: Tensor, out: Path

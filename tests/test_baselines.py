@@ -262,6 +262,13 @@ def with_nan(tensor):
 X, Y = make(10, 3)
 
 
+def test_penalties_that_are_too_weak_are_refused():
+    """More features than images, and nothing that holds them: left-out errors are infinite."""
+    x = torch.randn(5, 30, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(ValueError, match="no penalty is great enough"):
+        fit_ridge(x, torch.randn(5, 2, 3, generator=torch.Generator().manual_seed(1)), (1e-30,))
+
+
 @pytest.mark.parametrize("features, signals, alphas, message", [
     (X, Y[:9], ALPHAS, "10 rows of features but 9 of signals"),
     (X[:2], Y[:2], ALPHAS, "2 images are too few.*at least 3"),

@@ -248,8 +248,8 @@ def test_text_is_read_to_its_end_and_no_further():
 def test_text_that_does_not_fit_is_refused():
     clip = random_clip(TINY, text=replace(DEMO_TEXT, width=32, heads=4, embed_dim=24))
     ids = torch.tensor([[512, 1, 513]])
-    for bad in (ids[0], ids.float(), ids + 1, ids.repeat(1, 30), ids[:, :0]):
-        with pytest.raises(ValueError, match=r"this tower takes whole numbers below 514"):
+    for bad in (ids[0], ids.float(), ids + 1, ids - 2, ids.repeat(1, 30), ids[:, :0]):
+        with pytest.raises(ValueError, match=r"this tower takes whole numbers from 0 to below 514"):
             clip.encode_text(bad)
     with pytest.raises(ValueError, match="without a text tower"):
         random_clip(TINY).encode_text(ids)

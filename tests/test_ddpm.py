@@ -84,6 +84,7 @@ def test_zero_terminal_snr_shifts_and_scales_the_root(plain):
         ([0.1, 1.0, 0.2], "last alone"),
         ([0.1, 0.2, 1.1], "0.1 to 1.1"),
         ([0.1, math.nan], "nan"),
+        ([1e-18, 0.1], "1e-18 to 0.1"),  # 1 - beta is 1, in float64
         ([], r"\(0,\)"),
         ([[0.1]], r"\(1, 1\)"),
         ([0.9] * 400, "gone .* after 37 of 400"),
@@ -283,8 +284,9 @@ def test_impossible_requests_are_refused():
     ddpm, y0 = DDPM(LINEAR), torch.zeros(2, 3, 4)
     with pytest.raises(ValueError, match=r"\(2, 1, 3, 4\); wanted \(batch"):
         ddpm.loss(some_net, y0[:, None], y0)
-    with pytest.raises(ValueError, match="2 signals, 1 contexts"):
-        ddpm.loss(some_net, y0, y0[:1])
+    for context in (y0[:1], y0[:, 0]):
+        with pytest.raises(ValueError, match=r"2 signals, a context .*; wanted \(2, tokens, wid"):
+            ddpm.loss(some_net, y0, context)
     with pytest.raises(ValueError, match="drop_context is 1.5"):
         ddpm.loss(some_net, y0, y0, drop_context=1.5)
 

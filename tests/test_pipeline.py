@@ -14,10 +14,12 @@ from PIL import Image
 from tests.test_train import CONFIG, prepared, recording, weights
 from tinybrain.clip.model import VisionConfig
 from tinybrain.denoiser import seeded
-from tinybrain.encoder import random_encoder
+from tinybrain.encoder import Encoder, random_encoder
 from tinybrain.pipeline import BrainSignals, ImageToBrain
 from tinybrain.recipes import PAPER, TINYBRAIN
+from tinybrain.recorded import OwnRecording
 from tinybrain.samplers import ddim
+from tinybrain.unet import UNetConfig
 
 TOWER = VisionConfig(image_size=32, patch_size=16, width=16, layers=1, heads=2, embed_dim=12)
 
@@ -255,6 +257,27 @@ def test_importing_the_class_reads_no_image_and_no_recording():
                         "tinybrain.things", "tinybrain.recorded"}
 
 
+def test_features_may_lie_in_memory_as_they_like(exact):
+    wanted = exact.mean(FEATURES[::-1].copy()).data
+    for other in (FEATURES[::-1], np.asfortranarray(FEATURES[::-1]),
+                  FEATURES[::-1].astype(">f4"), FEATURES[::-1].astype(np.float64)):
+        np.testing.assert_array_equal(exact.mean(other).data, wanted)
+
+
+@pytest.mark.parametrize("rows, points", [(5, 8), (1, 8), (1, 1)])
+def test_scales_of_what_does_not_vary_are_numbers(rows, points):
+    """One image, one time point, features that are all alike: nothing is divided by 0."""
+    recording = OwnRecording(np.ones((rows, 3, points)), [f"{i}.jpg" for i in range(rows)],
+                             ["O1", "Oz", "O2"], np.arange(points) / 50)
+    config = UNetConfig(channels=(4, 8), attention=(False, True), heads=2, groups=2,
+                        layers_per_block=1, context_dim=6)
+    told = torch.ones(rows, 1, 6)
+    recipe = dataclasses.replace(TINYBRAIN, residual=False)
+    model, y0 = ImageToBrain.prepare(recipe, config, recording, told, Encoder("features"))
+    assert y0.isfinite().all() and model.condition(told).isfinite().all()
+    assert np.isfinite(model.mean(told).data).all()
+
+
 def test_what_cannot_be_is_refused(exact):
     features_only, *_ = prepared(heldout=0.0)
     with pytest.raises(ValueError, match="holds no image encoder"):
@@ -266,6 +289,12 @@ def test_what_cannot_be_is_refused(exact):
         paper.generate(FEATURES, guidance=2)
     with pytest.raises(ValueError, match="average many samples"):
         paper.mean(FEATURES)
+    with pytest.raises(ValueError, match="guidance is nan; wanted a number"):
+        exact.generate(FEATURES, guidance=float("nan"))
+    broken = FEATURES.copy()
+    broken[[1, 4], 3] = np.nan, np.inf
+    with pytest.raises(ValueError, match=r"2 of 6 images hold NaN or infinity \(rows 1, 4, count"):
+        exact.mean(broken)
 
 
 def test_to_mne_keeps_data_names_and_times():

@@ -329,6 +329,7 @@ def test_what_cannot_be_compared_is_refused(generated, recorded, message):
 @pytest.mark.parametrize("measure, trials, message", [
     (Variance(), 6, "10 recorded trials an image give 1 to 5"),
     (Spectrum(RATE, band=(60, 90)), 1, "no frequency within 60 to 90 Hz: 50 points at 100.0 Hz"),
+    (Spectrum(RATE, band=(0, 1)), 1, "50 points at 100.0 Hz have 2 to 50 Hz"),
     (Frechet(PATTERNS[:, :3]), 1, "patterns .4, 3, 50. do not fit signals"),
 ])  # fmt: skip
 def test_what_cannot_be_measured_is_refused(measure, trials, message):

@@ -36,6 +36,13 @@ def test_float64_is_converted_and_averages_are_told():
     assert own.repeats == 40 and "40 repetitions" in own.summary
 
 
+def test_rows_in_reverse_are_as_good():
+    """torch has no strides below zero."""
+    signals, *rest = arrays()
+    own = OwnRecording(signals[::-1], *rest)
+    assert np.array_equal(torch.from_numpy(own.signals), signals[::-1])
+
+
 def test_it_is_shown_on_one_line_without_its_values():
     own = OwnRecording(*arrays())
     assert repr(own) == f"<OwnRecording {own.summary.split(': ', 1)[1]}>"
@@ -50,7 +57,10 @@ def test_it_is_shown_on_one_line_without_its_values():
         ({"concepts": ["dog"]}, "1 concepts for 6 rows"),
         ({"sensors": ["O1", "Oz"]}, "2 ch_names for 3 sensors"),
         ({"sensors": ["O1", "O1", "Oz"]}, "O1 more than once"),
-        ({"times": TIMES[:5]}, "wanted one for each of 8 points"),
+        ({"times": TIMES[:5]}, "wanted one for each of the 8 points"),
+        ({"times": np.arange(9) / 100}, r"\(9,\); wanted one for each of the 8 points"),
+        ({"repeats": 0}, "repeats is 0"),
+        ({"signals": np.zeros((0, 3, 8)), "images": []}, "none of them 0"),
         ({"times": 1000 * TIMES}, "wanted seconds"),
         ({"kind": "fmri"}, "wanted one of eeg, meg"),
         ({"signals": np.full((6, 3, 8), np.nan)}, "NaN or infinite values in 6 of 6 rows"),
@@ -62,9 +72,11 @@ def test_what_does_not_fit_is_said(change, message):
         OwnRecording(**given | change)
 
 
+@pytest.mark.filterwarnings("error")
 def test_a_model_is_prepared_and_judged_on_it():
-    """All that training and the report ask for is there."""
+    """All that training and the report ask for is there, of arrays that may be read-only, too."""
     train = OwnRecording(*arrays(n=12))
+    train.signals.flags.writeable = False
     test = OwnRecording(*arrays(n=5, r=4, seed=1))
     features = torch.randn(17, 1, 6, generator=torch.Generator().manual_seed(0))
     config = UNetConfig(channels=(4, 8), attention=(False, True), heads=2, groups=2,

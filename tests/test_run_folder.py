@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import types
 from collections import namedtuple
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ import pytest
 import torch
 
 from tinybrain import checkpoint, run_folder
+from tinybrain.files import BEYOND
 from tinybrain.run_folder import load_state, locked, remove_states, save_state
 
 fork = multiprocessing.get_context("fork")
@@ -296,6 +298,20 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(OSError, match=r"file cannot be written or locked \(File exists\)"):
         locked(tmp_path / "file").__enter__()
+
+
+def test_windows_locks_a_byte_that_nobody_reads(tmp_path, monkeypatch):
+    """There a lock is of bytes from where a file stands: all must ask for the same one."""
+    asked = []
+    kernel = types.SimpleNamespace(LK_NBLCK=2, locking=lambda fd, mode, count: asked.append(
+        (os.lseek(fd, 0, os.SEEK_CUR), mode, count)))
+    monkeypatch.setitem(sys.modules, "msvcrt", kernel)
+    monkeypatch.setattr(sys, "platform", "win32")
+    with locked(tmp_path):  # empty, then with the holder's name in it
+        holder = (tmp_path / run_folder.LOCK).read_text()
+        with locked(tmp_path):
+            pass
+    assert str(os.getpid()) in holder and asked == [(BEYOND, 2, 1)] * 2
 
 
 def test_a_disk_without_locks_is_not_taken_for_a_free_one(tmp_path, monkeypatch):

@@ -198,6 +198,8 @@ def test_inputs_that_do_not_fit_are_refused():
         unet(y_t[:, 0], t, context)
     with pytest.raises(ValueError, match=r"t \(1,\)"):
         unet(y_t, t[:1], context)
+    with pytest.raises(ValueError, match="1 contexts, 2 signals"):
+        unet(y_t, t, context[:1])
 
 
 def test_one_forward_of_the_paper_s_configuration_reads_the_file():

@@ -50,6 +50,7 @@ def test_share_of_the_ceiling_is_half_way_and_none_of_nothing():
     half = found(HARD + 2 + JITTER)
     assert half["share_of_ceiling"][0] == pytest.approx(0.5, abs=0.02)
     assert "50 % of the way from the mean ERP to the noise ceiling" in words(half)
+    assert "of the way" not in words(found(HARD + 4 + JITTER))  # further off than the mean ERP
     at_ceiling = found(HARD + 3 + JITTER, ceiling=HARD + 3 + 5 * JITTER)
     assert at_ceiling["share_of_ceiling"] is None
     assert "no share of it is given" in words(at_ceiling)

@@ -20,15 +20,32 @@ mean(s^2), alpha does not change with the scale of the features; alpha = inf is 
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, fields
 
+import numpy as np
 import torch
 from einops import rearrange
+from numpy.typing import NDArray
 from torch import Tensor
 
 ALPHAS = (*(10.0 ** (step / 2) for step in range(-6, 9)), math.inf)  # 1e-3 ... 1e4, mean ERP
 BLOCK = 512  # targets worked on at once: bounds memory at a few arrays of (n, 512)
+
+
+def tensor_of(signals: NDArray[np.float32]) -> Tensor:
+    """Recorded signals as a tensor, not copied; nothing here writes to one, so it may be read-only.
+
+    Examples
+    --------
+    >>> mapped = np.broadcast_to(np.float32(1), (2, 3, 4))  # as a map of a file may be
+    >>> tensor_of(mapped).shape
+    torch.Size([2, 3, 4])
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writ")
+        return torch.from_numpy(signals)
 
 
 def mean_erp(signals: Tensor) -> Tensor:
@@ -239,6 +256,9 @@ class _Solver:
             mse = self._left_out(error, index).square_().mean(0)                     # (t,)
             better = mse < least
             best[better], least[better] = index, mse[better]
+        if not least.isfinite().all():
+            raise ValueError("no penalty is great enough: left-out errors are not finite; give "
+                             "greater alphas")
         return best
 
     def _left_out(self, error: Tensor, index: int) -> Tensor:

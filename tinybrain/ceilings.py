@@ -102,10 +102,10 @@ def noise_ceiling(repeats: ArrayLike, *, splits: int = 100, seed: int = 0) -> Ce
 
     Notes
     -----
-    Split halves as Gifford et al. 2022; the correction is Spearman (1910), Brown (1910), made at
-    each place (image, or sensor and time point) from the mean over splits, then averaged. There a
-    negative rho keeps its sign: places without signal then average to 0 and do not lift the
-    ceiling.
+    Split halves as Gifford et al. 2022; Spearman's and Brown's correction is made at each place
+    (image, or sensor and time point) from the mean over splits, then averaged. A negative rho keeps
+    its sign, so that places without signal average to 0. Where there is little signal at a place
+    the root of its estimate is too low on average: "pooled", of all together, suffers least.
 
     Examples
     --------

@@ -18,6 +18,8 @@ from .parallel import Ranks
 from .pipeline import ImageToBrain
 from .step import State
 
+ROWS = 256  # of targets or contexts, looked at together
+
 
 def room(state: State) -> int:
     """Bytes that a run takes on disk: two states, a third being written, and the model."""
@@ -37,14 +39,22 @@ def run_identity(model: ImageToBrain, y0: Tensor, context: Tensor) -> dict[str, 
         "data": {
             "shape": list(y0.shape),
             "sensors": list(model.sensors),
-            "sum": float(y0.abs().sum(dtype=torch.float64)),
+            "sum": sum_of_sizes(y0),
         },
         "context": {
             "encoder": checkpoint.config_to_dict(model.encoder),
             "shape": list(context.shape),
-            "sum": float(context.abs().sum(dtype=torch.float64)),
+            "sum": sum_of_sizes(context),
         },
     }
+
+
+def sum_of_sizes(x: Tensor) -> float:
+    """The sum of |x| over all values, in float64, without a copy of all."""
+    total = torch.zeros((), dtype=torch.float64, device=x.device)
+    for part in torch.split(x, ROWS):
+        total += part.abs().sum(dtype=torch.float64)
+    return float(total)
 
 
 def save(folder: Path, state: State, identity: dict[str, Any], here: Ranks) -> None:

@@ -192,8 +192,9 @@ class DDPM:
         A dropped context becomes zeros, the null context of `samplers`' guidance; `t`, `noise` and
         `keep` are those of `draw`. `ValueError` unless every signal has a context.
         """
-        if len(context) != len(y0):
-            raise ValueError(f"DDPM: {len(y0)} signals, {len(context)} contexts; wanted one each")
+        if context.ndim != 3 or len(context) != len(y0):
+            came = f"{len(y0)} signals, a context {tuple(context.shape)}"
+            raise ValueError(f"DDPM: {came}; wanted ({len(y0)}, tokens, width)")
         if keep is not None:
             context = context.where(rearrange(keep, "b -> b 1 1"), 0)          # (b, l, d)
         answer = predict(denoiser, self.q_sample(y0, t, noise), t, context)

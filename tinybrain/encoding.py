@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from .baselines import Ridge, fit_ridge
+from .baselines import Ridge, fit_ridge, tensor_of
 
 if TYPE_CHECKING:
     from .subjects import Subjects
@@ -191,7 +191,7 @@ def fit_subjects(
     Features (n, d). What is left out is all of a concept, and with it all that others saw of it:
     a subject's prediction knows nothing of the others.
     """
-    signals = torch.from_numpy(recording.signals)                              # (n, h, w)
+    signals = tensor_of(recording.signals)                              # (n, h, w)
     left_out, models = torch.empty(signals.shape), []
     for name in recording.subjects:
         at = recording.rows(name)

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+BEYOND = 1 << 30  # the byte that is locked on Windows, where locks are of bytes
+
 
 def write_atomically(path: str | Path, write: Callable[[BinaryIO], object]) -> Path:
     """Let `write(file)` fill a file that takes the name `path` only when it is complete.
@@ -81,6 +83,7 @@ def try_lock(file: BinaryIO) -> bool:
         if sys.platform == "win32":
             import msvcrt
 
+            os.lseek(file.fileno(), BEYOND, os.SEEK_SET)  # others may read what is in the file
             msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
         else:
             import fcntl

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from . import parallel
-from .baselines import mean_erp
+from .baselines import tensor_of
 from .denoiser import seeded
 from .parallel import Ranks
 from .pipeline import ImageToBrain
@@ -99,10 +99,13 @@ def heldout_references(
     aside[rows] = True
     whose = torch.zeros(len(signals), dtype=torch.long)
     whose = whose if subject is None else torch.from_numpy(subject)
-    recorded = torch.from_numpy(signals)
+    recorded = tensor_of(signals)
     squares = []
     for own in (whose == place for place in sorted(set(whose.tolist()))):
-        squares.append((mean_erp(recorded[own & ~aside]) - recorded[own & aside]).square())
+        total = torch.zeros(recorded.shape[1:], dtype=torch.float64)  # no copy of a recording
+        for row in (learned := (own & ~aside).nonzero()[:, 0].tolist()):
+            total += recorded[row]
+        squares.append(((total / len(learned)).float() - recorded[own & aside]).square())
     references = {"mean ERP": torch.cat(squares).mean().item()}
     if model.encoding is not None:
         weights = torch.eye(max(len(model.subjects), 1))[whose[aside]]

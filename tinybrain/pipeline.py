@@ -7,6 +7,7 @@ Letters: n images, k trials, b batch, h sensors, w time points, l tokens, d widt
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -64,7 +65,8 @@ class ImageToBrain(System):
             particular, the average of them
         sampler, steps : as `samplers.sample`; by default the recipe's.
         guidance : classifier-free guidance; needs a model trained with `drop_context`.
-        seed : the noise of each trial is a function of (seed, image, trial), whatever the batches.
+        seed : the noise of each trial is a function of (seed, image, trial), whatever the batches;
+            image is its place among those given.
         batch_size : trials denoised at once; bounds memory.
         here : which of the ranks that share the work this is; all call, and all get the whole.
 
@@ -209,7 +211,9 @@ class ImageToBrain(System):
         return sampler or self.recipe.sampler, usual if steps is None else steps
 
     def check_guidance(self, guidance: float) -> None:
-        """ValueError for guidance other than 1 on a model that cannot have it."""
+        """ValueError for guidance that is no number, or not 1 on a model that cannot have it."""
+        if not math.isfinite(guidance):
+            raise ValueError(f"guidance is {guidance}; wanted a number, 1 for none")
         if guidance != 1 and self.recipe.drop_context == 0:
             raise ValueError(
                 f"guidance {guidance} needs a model that has seen the null context; this one was "

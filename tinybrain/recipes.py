@@ -17,11 +17,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+from . import samplers
 from .ddpm import DDPM, cosine_schedule, linear_schedule
 
 VALIDATIONS = ("concept", "image")
+WIDEST = 0.28  # of windows over the weights (`step.exponent`); the plain mean of all has 0.289
 SCHEDULES = {"linear": linear_schedule, "cosine": cosine_schedule}
 
 
@@ -80,18 +83,29 @@ class Recipe:
         if self.validation not in VALIDATIONS:
             raise ValueError(f"Recipe: validation {self.validation!r} is not in {VALIDATIONS}")
         for name, low in (("epochs", 1), ("batch_size", 1), ("timesteps", 1), ("patience", 0),
-                          ("products", 0)):
-            if getattr(self, name) < low:
+                          ("products", 0), ("weight_decay", 0), ("context_noise", 0)):
+            if not getattr(self, name) >= low:
                 raise ValueError(f"Recipe: {name} is {getattr(self, name)}; wanted {low} or more")
+        for name, most in (("drop_context", 1), ("drop_subject", 1), ("heldout", 0.5)):
+            if not 0 <= getattr(self, name) <= most:
+                raise ValueError(f"Recipe: {name} is {getattr(self, name)}; wanted 0 to {most}")
+        if not 0 < self.lr < math.inf:
+            raise ValueError(f"Recipe: lr is {self.lr}; wanted a number above 0")
+        if not 0 <= self.ema_width < WIDEST:
+            raise ValueError(f"Recipe: ema_width is {self.ema_width}; wanted 0 to below {WIDEST}")
+        samplers.find(self.sampler)
+        self.ddpm()
         if not 1 <= self.sampling_steps <= self.timesteps:
             raise ValueError(
                 f"Recipe: sampling_steps is {self.sampling_steps}; wanted 1 to timesteps, "
                 f"{self.timesteps}"
             )
-        if not 0 <= self.drop_subject <= 1:
-            raise ValueError(f"Recipe: drop_subject is {self.drop_subject}; wanted 0 to 1")
-        if not 0 <= self.heldout <= 0.5:
-            raise ValueError(f"Recipe: heldout is {self.heldout}; wanted a share from 0 to 0.5")
+        if (self.heldout or self.patience) and not self.has_conditional_mean:
+            raise ValueError(
+                f"Recipe: heldout {self.heldout:g} and patience {self.patience} are of no use: the "
+                "epoch is chosen by the conditional mean of what is kept aside, and without "
+                "zero_terminal_snr there is none; wanted 0 for both"
+            )
 
     def ddpm(self) -> DDPM:
         """The diffusion process of this recipe.

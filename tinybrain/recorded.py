@@ -98,11 +98,17 @@ class OwnRecording:
         concepts: Sequence[str] | None = None, repeats: int = 1,
     ):
         data = np.asanyarray(signals)
-        if data.ndim not in (3, 4):
+        if data.ndim not in (3, 4) or not data.size:
             raise ValueError(
                 f"signals of shape {data.shape}; wanted (images, sensors, times), or (images, "
-                "repetitions, sensors, times)"
+                "repetitions, sensors, times), and none of them 0"
             )
+        data = np.ascontiguousarray(data) if min(data.strides) < 0 else data  # torch knows no other
+        if np.shape(times) != data.shape[-1:]:
+            raise ValueError(f"times of shape {np.shape(times)}; wanted one for each of the "
+                             f"{data.shape[-1]} points")
+        if repeats < 1:
+            raise ValueError(f"repeats is {repeats}; wanted 1 or more")
         if kind not in KINDS:
             raise ValueError(f"kind is {kind!r}; wanted one of {', '.join(KINDS)}")
         single = data.ndim == 4

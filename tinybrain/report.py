@@ -92,7 +92,7 @@ def evaluate(
     """
     pooled = model.encoder.pooled
     ridge, left_out = baselines.fit_ridge(
-        pooled(context_train), torch.from_numpy(train.signals), groups=train.concepts
+        pooled(context_train), baselines.tensor_of(train.signals), groups=train.concepts
     )
     samples = model.generate(
         context_test, trials, seed=seed, here=here, progress=progress and here.first
@@ -202,7 +202,7 @@ def _guesses(
 ) -> dict[str, np.ndarray | None]:
     """Predictions (n, h, w) by the name of their row, in the table's order."""
     n, k, *shape = samples.shape
-    erp = baselines.mean_erp(torch.from_numpy(train.signals)).numpy()          # (h, w)
+    erp = baselines.mean_erp(baselines.tensor_of(train.signals)).numpy()          # (h, w)
     found: dict[str, np.ndarray | None] = {
         "zero": np.zeros((n, *shape)), "mean ERP": np.broadcast_to(erp, (n, *shape)),
     }

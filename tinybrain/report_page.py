@@ -110,13 +110,14 @@ def _explained(report: Mapping[str, Any]) -> list[str]:
         "points; image, per sensor and time point across images; pooled, over everything. Mean "
         "ERP and ridge are fitted on all training images. A perfect sampler draws what another "
         "recording would be. The noise ceiling is what the expected response itself would score, "
-        "estimated from the repetitions (correlations: Spearman-Brown)."
+        "estimated from the repetitions (correlations: Spearman-Brown at each place, averaged; "
+        "where images evoke little that is too low, pooled least: a good model may exceed it)."
     ]
     if any(row["name"] == TRUTH for row in report["rows"]) and report["ceiling"]:
         lines.append(
             "\nThe truth is known, for these recordings are simulated; the noise ceiling estimates "
             "what it scores from halves of the repetitions, as of any recording. The two differ by "
-            "the estimate's error: where images evoke little, its PCC image is rather too low."
+            "the estimate's error."
         )
     if repeats["train"] != repeats["test"]:
         lines.append(

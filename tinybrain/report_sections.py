@@ -71,7 +71,8 @@ def likeness(
         return {"reason": f"training targets average {train.repeats}, so {2 * train.repeats} test "
                           f"repetitions are the least that two sets can be made of; there are {r}"}
     if n < 2 or points < 4:
-        return {"reason": f"{n} images of {points} time points, wanted 2 of 4 or more"}
+        there = f"{n} image{'s' * (n > 1)} of {points} time point{'s' * (points > 1)}"
+        return {"reason": f"{there}; wanted 2 images or more, of 4 time points or more"}
     times = np.asarray(train.times, dtype=float)
     try:
         patterns = None if left_out is None else realism.encoding_patterns(left_out, seed=seed)

@@ -42,7 +42,7 @@ class Schedule:
         betas = torch.as_tensor(self.betas).detach().to("cpu", torch.float64, copy=True)
         if betas.ndim != 1 or len(betas) == 0:
             raise ValueError(f"Schedule: betas are {tuple(betas.shape)}; wanted (T,), T >= 1")
-        if not (betas > 0).all() or not (betas[:-1] < 1).all() or not betas[-1] <= 1:
+        if not (1 - betas < 1).all() or not (betas[:-1] < 1).all() or not betas[-1] <= 1:
             raise ValueError(
                 f"Schedule: betas run from {betas.min():g} to {betas.max():g}; wanted all above 0 "
                 "and below 1, where the last alone may be 1 (zero terminal SNR)"

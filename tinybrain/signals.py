@@ -30,7 +30,7 @@ NEAR = 1e-6  # seconds: sampling times are rounded fractions, 0.1 may be 0.10000
 LONG = 20  # seconds: who asks for more means milliseconds
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class BrainSignals:
     """Generated signals.
 

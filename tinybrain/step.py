@@ -26,7 +26,7 @@ from . import parallel
 from .ddpm import DDPM, gaussian
 from .denoiser import Denoiser, seeded
 from .parallel import Ranks
-from .recipes import Recipe
+from .recipes import WIDEST, Recipe
 from .speed import Speed, in_tf32, set_recompute
 from .subjects import forget
 from .unet import UNet2D
@@ -189,16 +189,19 @@ def rows_that_fit(
     state: State, recipe: Recipe, ddpm: DDPM, y0: Tensor, context: Tensor, tried: int
 ) -> int:
     """The most rows, of `tried` halved again and again, that a step can take; 0 if not even one."""
+    moments = 0 if state.optimizer.state else 2  # of every weight, that the first step makes
     while tried > 1:
         tried //= 2
         state.optimizer.zero_grad()
         if y0.is_cuda:
             torch.cuda.empty_cache()
         try:
+            room = [torch.empty_like(p) for p in state.unet.parameters() for _ in range(moments)]
             draw = ddpm.draw(y0[:tried], generator=seeded(recipe.seed, 3))
             denoiser = Denoiser(state.unet, recipe.bf16)
             losses = ddpm.losses(denoiser, y0[:tried], context[:tried], *draw)
             torch.autograd.backward(losses.sum())
+            del room
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -225,14 +228,14 @@ def exponent(width: float) -> float:
     Raises
     ------
     ValueError
-        No window is that wide: that of the plain mean of all steps has 0.289.
+        Not above 0 and below `recipes.WIDEST`.
 
     Examples
     --------
     >>> round(exponent(0.1), 2)  # the paper of Karras et al. has 6.94
     6.94
     """
-    if not 0 < width < 0.28:
-        raise ValueError(f"ema_width is {width}; wanted above 0 and below 0.28")
+    if not 0 < width < WIDEST:
+        raise ValueError(f"ema_width is {width}; wanted above 0 and below {WIDEST}")
     roots = np.roots([1, 7, 16 - width**-2, 12 - width**-2])
     return float(roots[np.isreal(roots)].real.max())

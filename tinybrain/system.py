@@ -25,6 +25,7 @@ from torch import Tensor
 from .denoiser import Denoiser, first_weights
 from .encoder import Encoder
 from .encoding import EncodingModel, SubjectEncoding
+from .messages import first_few
 from .recipes import Recipe
 from .speed import Speed
 from .subjects import per_subject, tell_asked, untold, weights_of
@@ -171,8 +172,7 @@ class System:
             raise ValueError("no images: wanted one or more")
         weights_of(subject, self.subjects)  # who is unknown is named before images are encoded
         if isinstance(images, (np.ndarray, Tensor)) and _is_floating(images):
-            context = torch.as_tensor(images, dtype=torch.float32)
-            context = rearrange(context, "n d -> n 1 d") if context.ndim == 2 else context
+            context = _features(images)
         else:
             context = self.encoder.encode(
                 self.clip, images, captions, device=self.device, progress=progress
@@ -204,6 +204,18 @@ class System:
         """
         offset, scale = (per_subject(part, weights) for part in (self.offset, self.scale))
         return base + offset + scale * y0.float().cpu()
+
+
+def _features(values: NDArray[Any] | Tensor) -> Tensor:
+    """Features (n, d) or (n, l, d) as a context (n, l, d), finite."""
+    if isinstance(values, np.ndarray):  # of any order of bytes and rows
+        values = torch.from_numpy(np.array(values, np.float32, order="C"))
+    context = values.float()
+    context = rearrange(context, "n d -> n 1 d") if context.ndim == 2 else context
+    if broken := (~torch.isfinite(context.flatten(1).sum(dim=1))).nonzero()[:, 0].tolist():
+        raise ValueError(f"features of {len(broken)} of {len(context)} images hold NaN or infinity "
+                         f"(rows {first_few(broken)}, counted from 0): make them again")
+    return context
 
 
 def _is_floating(values: NDArray[Any] | Tensor) -> bool:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from .baselines import tensor_of
 from .encoder import Encoder
 from .encoding import EncodingModel, SubjectEncoding, fit_encoding, fit_subjects
 from .recipes import Recipe
@@ -54,7 +55,7 @@ def make_targets(
     """
     people = recording.subjects if isinstance(recording, Subjects) else ()
     features, _ = untold(context, len(people))
-    signals = torch.from_numpy(recording.signals)                              # (n, h, w)
+    signals = tensor_of(recording.signals)                              # (n, h, w)
     encoding: EncodingModel | SubjectEncoding | None = None
     if recipe.residual:
         pooled, components = encoder.pooled(features), recipe.products
@@ -79,17 +80,24 @@ def _scale(y0: Tensor, standardise: bool) -> tuple[Tensor, Tensor]:
     """Offset and scale (h,) of one subject's rows (n, h, w), taken off them in place."""
     if not standardise:
         return torch.zeros(y0.shape[1]), torch.ones(y0.shape[1])
-    offset, scale = y0.mean(dim=(0, 2)), y0.std(dim=(0, 2)).clamp(min=1e-12)
+    offset, scale = y0.mean(dim=(0, 2)), _spread(y0, 1).clamp(min=1e-12)
     y0.sub_(offset[:, None]).div_(scale[:, None])
     return offset, scale
+
+
+def _spread(x: Tensor, axis: int) -> Tensor:
+    """Standard deviation along one of three axes, over the two others; 0 of a single value."""
+    others = [other for other in range(3) if other != axis]
+    return x.std(dim=others, correction=int(x.numel() > x.shape[axis]))
 
 
 def _scale_context(features: Tensor, standardise: bool, count: int) -> tuple[Tensor, Tensor]:
     """Mean and scale (d + s,) of features (n, l, d) and of the weights of `count` subjects."""
     mean, spread = torch.zeros(features.shape[2]), torch.ones(features.shape[2])
     if standardise:
-        mean, spread = features.mean(dim=(0, 1)), features.std(dim=(0, 1))
-        spread = spread.clamp(min=1e-6 * float(spread.max()))  # a constant feature stays small
+        mean, spread = features.mean(dim=(0, 1)), _spread(features, 2)
+        most = float(spread.max())  # a constant feature stays small
+        spread = spread.clamp(min=1e-6 * most) if most else torch.ones_like(spread)
     if not count:
         return mean, spread
     centre, variance = features.mean(dim=(0, 1)), features.var(dim=(0, 1))

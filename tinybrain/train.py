@@ -79,8 +79,9 @@ def fit(
     Raises
     ------
     ValueError
-        If the run in `folder` was made with another recipe, network or data, or another process is
-        at it; or more than MAX_SKIPPED steps had gradients that are not finite.
+        If the arguments do not fit together; if the run in `folder` was made with another recipe,
+        network or data, or another process is at it; or if more than MAX_SKIPPED steps had
+        gradients that are not finite.
     OSError
         If a state cannot be written; the one before it stands.
     MemoryError
@@ -162,11 +163,13 @@ def begin(
     here: Ranks, micro_batch: int | None, save_every: int, speed: Speed,
 ) -> Run:
     """The run before its first step."""
+    check_run(model, y0, context, heldout, micro_batch, save_every)
     learned = torch.ones(len(y0), dtype=torch.bool)
     learned[[] if heldout is None else heldout] = False
     state = start(model.unet, model.recipe, here, context.shape[1], speed)
     try:
-        y0, context = y0.to(model.device), model.condition(context)
+        precision = torch.float32 if y0.dtype == torch.float64 else y0.dtype  # of half: as it is
+        y0, context = y0.to(model.device, precision), model.condition(context.float())
         identity = run_identity(model, y0, context)
     except RuntimeError as error:
         if not is_out_of_memory(error):
@@ -180,6 +183,24 @@ def begin(
         model, y0, context, learned.nonzero()[:, 0], watched, folder, here, micro_batch,
         save_every, state, identity,
     )  # fmt: skip
+
+
+def check_run(
+    model: ImageToBrain, y0: Tensor, context: Tensor, heldout: Tensor | None,
+    micro_batch: int | None, save_every: int,
+) -> None:
+    """ValueError unless the parts of a run fit together."""
+    n, width = len(y0), len(model.context_mean)
+    if tuple(y0.shape) != (n, *model.shape) or not n:
+        h, w = model.shape
+        raise ValueError(f"y0 is {tuple(y0.shape)}; wanted (images, {h}, {w}), at least one")
+    if context.ndim != 3 or (len(context), context.shape[2]) != (n, width):
+        raise ValueError(f"context is {tuple(context.shape)}; wanted ({n}, tokens, {width})")
+    if heldout is not None and not 0 < len(set(heldout.tolist())) < n:
+        raise ValueError(f"{len(heldout)} of {n} rows held out; wanted some, but not all")
+    for name, count in (("micro_batch", micro_batch), ("save_every", save_every)):
+        if count is not None and count < 1:
+            raise ValueError(f"{name} is {count}; wanted 1 or more")
 
 
 def pick_up(run: Run, restart: bool, force: bool) -> None:

@@ -223,6 +223,8 @@ class UNet2D(nn.Module):
 
     def forward(self, y_t: Tensor, t: Tensor, context: Tensor | Memory) -> Tensor:
         memory = context if isinstance(context, Memory) else self.encode_context(context)
+        if isinstance(context, Tensor):
+            check(len(context) == len(y_t), f"UNet2D: {len(context)} contexts, {len(y_t)} signals")
         channels = self.config.in_channels
         check(
             y_t.ndim == 4 and y_t.shape[1] == channels and t.shape == y_t.shape[:1],

@@ -250,6 +250,8 @@ def _of_ceiling(found: Mapping[str, Any]) -> str:
         return ""  # so far off that it is on no way to it
     if share is not None:
         value, low, high = (100 * part for part in share)
+        if value < 0:
+            return ""  # the mean ERP is better, as was said
         return (f"It is {round(value)} % of the way from the mean ERP to the noise ceiling "
                 f"({round(low)} to {round(high)} %).")
     if found["ceiling"] is None:

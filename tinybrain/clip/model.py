@@ -237,10 +237,11 @@ class CLIP(nn.Module):
             ids = self.tokenizer.encode(texts, context=self.text.context, truncate=truncate)
             ids = ids.to(self.text_projection.device)
         whole = ids.ndim == 2 and not ids.is_floating_point() and ids.numel() > 0
-        if not whole or ids.shape[1] > self.text.context or int(ids.max()) >= self.text.vocabulary:
+        known = whole and int(ids.min()) >= 0 and int(ids.max()) < self.text.vocabulary
+        if not known or ids.shape[1] > self.text.context:
             raise ValueError(
-                f"ids are {ids.dtype} {tuple(ids.shape)}; this tower takes whole numbers below "
-                f"{self.text.vocabulary}, (b, up to {self.text.context})"
+                f"ids are {ids.dtype} {tuple(ids.shape)}; this tower takes whole numbers from 0 to "
+                f"below {self.text.vocabulary}, (b, up to {self.text.context})"
             )
         end = ids.argmax(dim=1)                                                # (b,)
         ids = ids[:, : int(end.max()) + 1]  # what follows the end is not seen by it

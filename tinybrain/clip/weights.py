@@ -211,10 +211,8 @@ class Tower:
 
 
 def _configs(
-    state: dict[str, Tensor],
-    settings: tuple[Tower | None, Tower | None],
-    heads: tuple[int, int] | None,
-    activation: str | None,
+    state: dict[str, Tensor], settings: tuple[Tower | None, Tower | None],
+    heads: tuple[int, int] | None, activation: str | None,
 ) -> tuple[VisionConfig, TextConfig | None]:
     """The sizes of both towers, read off the shapes, and what no shape tells."""
     if heads is not None and (not isinstance(heads, (tuple, list)) or len(heads) != 2):
@@ -253,11 +251,7 @@ def _shape(state: dict[str, Tensor], name: str, axes: int) -> torch.Size:
 
 
 def _tower(
-    state: dict[str, Tensor],
-    prefix: str,
-    width: int,
-    file: Tower | None,
-    heads: int | None,
+    state: dict[str, Tensor], prefix: str, width: int, file: Tower | None, heads: int | None,
     activation: str | None,
 ) -> Tower:
     """One tower; arguments have precedence over the config file, and that over custom."""

@@ -158,8 +158,9 @@ class Spectrum(Measure):
         frequencies, (low, high) = np.fft.rfftfreq(points, 1 / self.rate), self.band
         counts: np.ndarray = (frequencies > 0) & (frequencies >= low) & (frequencies <= high)
         if not counts.any():
+            has = f"{frequencies[1]:g} to {frequencies[-1]:g} Hz" if points > 1 else "none above 0"
             raise ValueError(f"no frequency within {low} to {high} Hz: {points} points at "
-                             f"{self.rate} Hz have {frequencies[1]:g} to {frequencies[-1]:g} Hz")
+                             f"{self.rate} Hz have {has}")
         return counts
 
 
