@@ -40,7 +40,8 @@ def recording(n=40, h=3, w=8, d=12, seed=0):
 
 def prepared(base=TINYBRAIN, **changes):
     """Model, targets, context, held-out rows, as an example would prepare them."""
-    recipe = dataclasses.replace(base, **{**QUICK, **changes})
+    aside = QUICK["heldout"] * base.has_conditional_mean
+    recipe = dataclasses.replace(base, **{**QUICK, "heldout": aside, **changes})
     data, context = recording()
     model, y0 = ImageToBrain.prepare(
         recipe, CONFIG, data, context, Encoder("features", source="test")

@@ -6,7 +6,6 @@ not been interrupted, on any number of ranks.
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from . import checkpoint, parallel, run_folder
+from .messages import differences
 from .parallel import Ranks
 from .pipeline import ImageToBrain
 from .step import State
@@ -96,26 +96,3 @@ def resume(
     if saved["average"] is not None:
         state.average.load_state_dict(saved["average"])
     state.optimizer.load_state_dict(saved["optimizer"])
-
-
-def differences(before: Any, now: Any, name: str = "", word: str = "now") -> list[str]:
-    """What differs, a line for each value; dicts in dicts key by key. `word` says what `now` is.
-
-    Examples
-    --------
-    >>> differences({"lr": 0.1, "encoder": {"seed": 0}}, {"lr": 0.1, "encoder": {"seed": 5}}, "run")
-    ['run.encoder.seed: 0 there, 5 now']
-    """
-    if isinstance(before, dict) and isinstance(now, dict):
-        return [
-            line for key in dict.fromkeys((*before, *now)) for line in
-            differences(before.get(key), now.get(key), f"{name}.{key}".lstrip("."), word)
-        ]  # fmt: skip
-    return [] if same(before, now) else [f"{name}: {before} there, {now} {word}"]
-
-
-def same(a: Any, b: Any) -> bool:
-    """Equal, floats up to what another thread count may change in a sum; NaN to NaN."""
-    if isinstance(a, float) and isinstance(b, float):
-        return math.isclose(a, b, rel_tol=1e-6) or (math.isnan(a) and math.isnan(b))
-    return bool(a == b)

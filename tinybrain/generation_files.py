@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .files import reserve, write_atomically
+from .messages import differences
 from .signal_files import ABOUT, ARRAY, read_about, write_about
 from .signals import BrainSignals
 
@@ -54,27 +55,6 @@ def begin(folder: Path, about: dict[str, Any], restart: bool) -> None:
             f"{folder} holds signals made from something else:\n  " + "\n  ".join(changed)
             + f"\n{REMEDY}"
         )
-
-
-def differences(old: Any, new: Any, name: str = "") -> list[str]:
-    """How two descriptions differ, one line for each entry; of a list the first that does.
-
-    Examples
-    --------
-    >>> differences({"seed": 0, "images": ["a", "b"]}, {"seed": 1, "images": ["a", "c"]})
-    ['seed: 0 there, 1 now', 'images[1]: b there, c now']
-    """
-    if isinstance(old, dict) and isinstance(new, dict):
-        keys = dict.fromkeys((*old, *new))
-        found = [differences(old.get(key), new.get(key), f"{name}.{key}") for key in keys]
-        return [line for lines in found for line in lines]
-    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        found = [differences(*pair, f"{name}[{i}]") for i, pair in enumerate(zip(old, new))]
-        return next(filter(None, found), [])
-    if old == new:
-        return []
-    shown = [f"{len(v)} entries" if isinstance(v, (list, dict)) else str(v) for v in (old, new)]
-    return [f"{name[1:]}: {shown[0]} there, {shown[1]} now"]
 
 
 def _start(folder: Path, about: dict[str, Any]) -> None:

@@ -42,7 +42,11 @@ class Stimuli:
     def context(self, model: ImageToBrain, of: slice, subject: str | None = None) -> Tensor:
         """The context (n, l, d) of some of them, for one of the model's subjects."""
         if self.features is not None:
-            return model.encode(np.array(self.features[of]), subject=subject)
+            features = np.array(self.features[of])
+            bad = ~np.isfinite(features.reshape(len(features), -1)).all(axis=1)
+            for broken in np.flatnonzero(bad):
+                raise ValueError(f"{self.names[of][broken]}: its features hold NaN or infinity")
+            return model.encode(features, subject=subject)
         images = list(self.images[of]) if model.encoder.sees else None
         return model.encode(images, list(self.captions[of]) or None, subject=subject)
 

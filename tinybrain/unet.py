@@ -221,16 +221,18 @@ class UNet2D(nn.Module):
         ]
         return Memory(layers, self.embed(context[:, 0]) if self.embed else None)
 
+    def check_inputs(self, y_t: Tensor, t: Tensor, contexts: int) -> None:
+        """ValueError unless y_t is (b, channels, h, w), t is (b,), and there are b contexts."""
+        channels, b = self.config.in_channels, len(y_t)
+        check(
+            y_t.ndim == 4 and y_t.shape[1] == channels and t.shape == (b,) and contexts == b,
+            f"UNet2D: y_t is {tuple(y_t.shape)} and t {tuple(t.shape)}, with {contexts} contexts; "
+            f"wanted (batch, {channels}, sensors, time points), (batch,) and as many",
+        )
+
     def forward(self, y_t: Tensor, t: Tensor, context: Tensor | Memory) -> Tensor:
         memory = context if isinstance(context, Memory) else self.encode_context(context)
-        if isinstance(context, Tensor):
-            check(len(context) == len(y_t), f"UNet2D: {len(context)} contexts, {len(y_t)} signals")
-        channels = self.config.in_channels
-        check(
-            y_t.ndim == 4 and y_t.shape[1] == channels and t.shape == y_t.shape[:1],
-            f"UNet2D: y_t is {tuple(y_t.shape)} and t {tuple(t.shape)}; wanted (batch, {channels}, "
-            "sensors, time points) and (batch,)",
-        )
+        self.check_inputs(y_t, t, len(y_t) if isinstance(context, Memory) else len(context))
         layers = iter(memory.layers)
         time = self.time(t)
         if self.config.conditioning == "addition":

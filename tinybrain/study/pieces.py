@@ -27,8 +27,8 @@ import torch
 from .. import experiment, generated, report
 from ..checkpoint import config_to_dict
 from ..contexts import make_contexts
-from ..continuing import differences
 from ..files import write_text
+from ..messages import differences
 from ..parallel import Ranks, barrier, in_turn, pick_device, process_group, ranks
 from ..recorded import Recorded
 from ..run_folder import remove_states, states
