@@ -54,6 +54,8 @@ def arguments() -> argparse.Namespace:
     tower.add_argument("--random-small", type=int, metavar="SEED", help="likewise")
     cli.add_argument("--tokens", action="store_true", help="all 257 tokens, not the class token")
     cli.add_argument("--no-unit-length", action="store_true", help="leave the vectors' lengths")
+    cli.add_argument("--anew", action="store_true", help="replace features that were made "
+                     "otherwise: by other weights, of other tokens")
     cli.add_argument("--nice", action="store_true", help="also write files in the form of NICE")
     cli.add_argument("--precision", choices=PRECISIONS, default="float32")
     cli.add_argument("--batch-size", type=positive, default=64)
@@ -109,7 +111,7 @@ def encode(args: argparse.Namespace, out: Path, paths, root, clip, identity) -> 
     store = build(
         out, paths, clip, weights=identity, root=root, tokens=args.tokens,
         unit_length=not args.no_unit_length, batch_size=args.batch_size, precision=args.precision,
-        device=pick_device(name=args.device), progress=sys.stderr.isatty(),
+        device=pick_device(name=args.device), anew=args.anew, progress=sys.stderr.isatty(),
     )
     seconds = time.monotonic() - began
     n, tokens, width = store.features.shape

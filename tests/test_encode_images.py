@@ -81,6 +81,9 @@ def test_random_towers_are_called_as_in_training(tmp_path):
     assert "encode_images.py: README.md" in bad.stderr and "changed" not in bad.stderr
     assert FeatureStore.open(tmp_path / "out").names == store.names
     other = run_example(*given)
+    assert other.returncode == 1 and "weights changed: all 7 images would be" in other.stderr
+    assert "--anew" in other.stderr and FeatureStore.open(tmp_path / "out").weights == store.weights
+    other = run_example(*given, "--anew")
     line = f"encode_images.py: warning: {tmp_path / 'out'}: weights changed: all 7 images are "
     assert other.stderr == f"{line}encoded anew\n"
 

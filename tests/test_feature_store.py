@@ -55,7 +55,8 @@ class Tower:
 
 
 def make(folder, images, tower=None, **how):
-    return build(folder, images, tower or Tower(), **{"weights": SEED, "batch_size": 2, **how})
+    how = {"weights": SEED, "batch_size": 2, "anew": True, **how}
+    return build(folder, images, tower or Tower(), **how)
 
 
 def refuse(*_, **__):
@@ -163,6 +164,20 @@ def test_other_settings_encode_all_anew_and_say_so(tmp_path, images, name, how):
     with pytest.warns(UserWarning, match=rf"store: {name} changed: all 7 images"):
         store = make(tmp_path / "store", images, **how)
     assert store.encoded == 7 and not np.array_equal(store.features, old)
+
+
+def test_features_made_otherwise_are_not_replaced_unasked(tmp_path, images):
+    """Hours of work, and what trained models stand on: finished, and half made."""
+    old = np.array(make(tmp_path / "store", images).features)
+    other = {"tokens": True, "anew": False}
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"store: tokens changed: all 7 .* or say --anew"):
+            make(tmp_path / "store", images, tower := Tower(), **other)
+        assert tower.encoded == 0
+        np.testing.assert_array_equal(FeatureStore.open(tmp_path / "store").features, old)
+    assert make(tmp_path / "store", images, refuse, anew=False).encoded == 0
+    photo(images[0], 60)
+    assert make(tmp_path / "store", images, anew=False).encoded == 1  # one image is another thing
 
 
 def test_other_preprocessing_is_noticed(tmp_path, images, monkeypatch):

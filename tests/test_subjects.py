@@ -58,7 +58,8 @@ PEOPLE = [person(number) for number in range(len(NAMES))]
 def prepared(base=TINYBRAIN, **changes):
     recording = together(PEOPLE, NAMES)
     context = tell_whose(FEATURES.repeat(len(NAMES), 1, 1), recording, NAMES)
-    recipe = dataclasses.replace(base, **{**QUICK, "products": 0, **changes})
+    quick = {**QUICK, "heldout": QUICK["heldout"] * base.has_conditional_mean}
+    recipe = dataclasses.replace(base, **{**quick, "products": 0, **changes})
     model, y0 = ImageToBrain.prepare(
         recipe, CONFIG, recording, context, Encoder("features", source="test")
     )

@@ -190,7 +190,7 @@ def image_tokens(
         store = build(
             Path(options.keep) / SPLITS[split], recording.images, clip,
             weights=weights.locate(encoder.weights), tokens=encoder.tokens, device=device,
-            progress=progress,
+            anew=True, progress=progress,
         )
     return torch.from_numpy(store.features[store.rows(recording.images)])
 

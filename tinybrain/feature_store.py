@@ -115,13 +115,14 @@ def build(
     batch_size: int = 64,
     precision: str = "float32",
     device: str | torch.device | None = None,
+    anew: bool = False,
     progress: bool = False,
 ) -> FeatureStore:
     """Have the features of all images in `folder`, encoding those that are not there yet.
 
     An image whose size or time of change differs is encoded again; rows of the others stay as they
-    are, bit for bit. If anything else differs, all are, and a warning says so; the old features
-    stay until the new ones are complete.
+    are, bit for bit. If anything else differs, that is an error unless all may be encoded `anew`;
+    the old features stay until the new ones are complete.
 
     Parameters
     ----------
@@ -139,6 +140,9 @@ def build(
         list may grow beyond that.
     tokens, unit_length, batch_size, precision, device
         As `features.encode`.
+    anew : bool
+        Replace features that were made otherwise, by other weights say; a warning tells what
+        differs.
     progress : bool
         Show a bar with images per second and the time left.
 
@@ -146,7 +150,8 @@ def build(
     ------
     FileNotFoundError, ValueError, TypeError
         No images; one that is missing, twice there or, after what came before it was encoded and
-        kept, cannot be read; a folder that holds another kind of thing.
+        kept, cannot be read; a folder that holds another kind of thing, or features that were made
+        otherwise.
     BlockingIOError
         Another process is building this store.
 
@@ -187,13 +192,13 @@ def build(
         return FeatureStore.open(folder)
     load = cache((lambda: clip) if isinstance(clip, CLIP) else clip)
     with store_files.locked(folder):
-        encoded = _complete(folder, paths, wanted, load, batch_size, device, progress)
+        encoded = _complete(folder, paths, wanted, load, batch_size, device, anew, progress)
     return replace(FeatureStore.open(folder), encoded=encoded)
 
 
 def _complete(
     folder: Path, paths: list[str], wanted: store_files.About, load: Callable[[], CLIP],
-    batch_size: int, device: str | torch.device | None, progress: bool,
+    batch_size: int, device: str | torch.device | None, anew: bool, progress: bool,
 ) -> int:  # fmt: skip
     """From whatever state the folder is in to the wanted one; how many images were encoded."""
     store_files.settle(folder)
@@ -207,7 +212,7 @@ def _complete(
         rows, source = store_files.reusable(folder, wanted)
         if not rows:
             load()  # a file that holds no weights is told before what they would change
-            _warn(folder, wanted)
+            _tell_changes(folder, wanted, anew)
         tower = wanted["tower"] or (source["tower"] if source else _tower(load()))
         store_files.start(folder, {**wanted, "tower": tower}, rows)
     encoded = _encode(unfinished, paths, load, batch_size, device, progress)
@@ -215,16 +220,18 @@ def _complete(
     return encoded
 
 
-def _warn(folder: Path, wanted: store_files.About) -> None:
-    """Say what has changed where no row can be kept."""
+def _tell_changes(folder: Path, wanted: store_files.About, anew: bool) -> None:
+    """Say what has changed where no row can be kept; ValueError unless that is wanted."""
     for source in (folder, folder / store_files.KEPT):
         about = store_files.read_about(source)
         if about and (changes := store_files.changes(about, wanted)):
-            warnings.warn(
-                f"{folder}: {' and '.join(changes)} changed: all {len(wanted['images'])} images "
-                "are encoded anew",
-                stacklevel=4,
-            )
+            said = f"{folder}: {' and '.join(changes)} changed: all {len(wanted['images'])} images"
+            if not anew:
+                raise ValueError(
+                    f"{said} would be encoded anew, in the place of those there; name another "
+                    "folder, or say --anew (in code anew=True)"
+                )
+            warnings.warn(f"{said} are encoded anew", stacklevel=4)
             return
 
 

@@ -168,8 +168,9 @@ def begin(
     learned[[] if heldout is None else heldout] = False
     state = start(model.unet, model.recipe, here, context.shape[1], speed)
     try:
-        precision = torch.float32 if y0.dtype == torch.float64 else y0.dtype  # of half: as it is
-        y0, context = y0.to(model.device, precision), model.condition(context.float())
+        own = next(model.unet.parameters()).dtype
+        y0 = y0.to(model.device, own if y0.dtype == torch.float64 else y0.dtype)
+        context = model.condition(context.to(own))
         identity = run_identity(model, y0, context)
     except RuntimeError as error:
         if not is_out_of_memory(error):
