@@ -132,7 +132,7 @@ def test_without_zero_terminal_snr_there_is_no_conditional_mean():
     text = report.to_markdown(result.report, {})
     assert "There is no conditional mean" in text
     assert "Mean of 2 samples: MSE" in text
-    assert "There is no noise ceiling" in text and "Not tested: training targets average" in text
+    assert "There is no noise ceiling" in text and "Not tested: a training target averages" in text
 
 
 @pytest.mark.parametrize("shape, subject, there", [

@@ -62,6 +62,21 @@ def test_the_loss_says_what_kept_means(drawn, tmp_path):
     assert loss_figure.TOLERANCE == log.TOLERANCE and log.kept_epoch(rows) == 3
 
 
+@pytest.mark.parametrize("by, order", [("noise ceiling", [2, 0, 1]), ("ridge", [1, 2, 0]),
+                                       (None, [0, 1, 2])])
+def test_no_model_is_sorted_by_its_own_luck(by, order, drawn, tmp_path):
+    """As long as there is something else to sort by."""
+    scores = {"conditional mean": [0.3, 0.2, 0.1], "ridge": [0.1, 0.3, 0.2],
+              "noise ceiling": [0.2, 0.1, 0.3]}
+    names = [name for name in scores if name != "noise ceiling" or by == name]
+    names = names if by else ["conditional mean"]
+    curves = {name: {"sensors": scores[name], "times": [0.0, 0.1]} for name in names}
+    report_figures.plot_curves({"curves": curves | {"times": [0, 1]}}, tmp_path / "curves.png")
+    lines = {line.get_label(): line for line in drawn[0].axes[0].lines}
+    own = lines["conditional mean"].get_ydata()
+    assert own.tolist() == [scores["conditional mean"][place] for place in order]
+
+
 def test_lines_that_fall_together_can_be_told_apart(drawn, tmp_path):
     same = {"sensors": [0.2, 0.1], "times": [0.0, 0.1, 0.2]}
     names = "conditional mean", "ridge", "ridge with products", "noise ceiling"

@@ -162,7 +162,7 @@ def test_interrupted_and_continued_is_as_uninterrupted(tmp_path, monkeypatch, ba
     assert signal.getsignal(signal.SIGINT) is handler
 
 
-def test_the_best_epoch_on_held_out_concepts_is_kept(tmp_path, monkeypatch):
+def test_the_best_epoch_on_held_out_concepts_is_kept(tmp_path, monkeypatch, capsys):
     model, y0, context, heldout = prepared(epochs=6, patience=2)
     scores = iter([0.5, 0.3, 0.4, 0.6, 0.1, 0.1])
     seen = []
@@ -172,8 +172,10 @@ def test_the_best_epoch_on_held_out_concepts_is_kept(tmp_path, monkeypatch):
         return next(scores)
 
     monkeypatch.setattr(train, "heldout_mse", score)
-    log = train.fit(model, y0, context, tmp_path, heldout=heldout, progress=False)
+    log = train.fit(model, y0, context, tmp_path, heldout=heldout)
     assert [row["heldout_mse"] for row in log] == [0.5, 0.3, 0.4, 0.6]  # then patience ends
+    said = "stopped after epoch 4 of 6: none is better than epoch 2, which is kept"
+    assert capsys.readouterr().out.splitlines()[-1] == said
     assert torch.equal(weights(model), seen[1])
     assert torch.equal(weights(ImageToBrain.load(tmp_path / "model.pt")), seen[1])
 

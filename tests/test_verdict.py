@@ -171,8 +171,8 @@ def test_every_case_reads_and_says_what_the_facts_say():
 
 
 @pytest.mark.parametrize("shift, word, said", [
-    (2.0, "not told apart from", "the network improves nothing that these images show;"),
-    (2.5, "worse than", "the network improves nothing; what it adds is the variation"),
+    (2.0, "not told apart from", "the network does not improve the mean, as far as these images"),
+    (2.5, "worse than", "the network does not improve the mean; it adds the variation"),
     (1.5, "better than", ""),
 ])  # fmt: skip
 def test_the_network_is_judged_by_what_it_adds_to(shift, word, said):
@@ -181,13 +181,13 @@ def test_the_network_is_judged_by_what_it_adds_to(shift, word, said):
     text = words(made)
     assert ", better than ridge (" in text
     assert f", and {word} ridge with products, which it adds to (" in text
-    assert ("So of the mean" in text) == bool(said) and said in text
+    assert ("So the network" in text) == bool(said) and said in text
     expected = {"name": "ridge with products"} | above(HARD + shift + JITTER, HARD + 2)
     assert made["adds_to"] == expected
     alone = words(facts({name: error[:1] for name, error in errors.items()} | {
         "mean ERP": HARD[:1] + 3, "one sample": HARD[:1], "conditional mean": HARD[:1] + shift},
         "conditional mean", None, None, NO_REALISM, NO_EFFECT, adds_to="ridge with products"))
-    assert "ridge with products's, on one image" in alone and "So of the mean" not in alone
+    assert "ridge with products's, on one image" in alone and "So the network" not in alone
 
 
 def test_plain_ridge_is_compared_once_where_the_network_adds_to_it():
@@ -195,7 +195,7 @@ def test_plain_ridge_is_compared_once_where_the_network_adds_to_it():
     text = words(made)
     assert text.count("not told apart from ridge") == 1
     assert "(" in text and ", and not told apart from ridge, which it adds to (" in text
-    assert "the network improves nothing that these images show" in text
+    assert "the network does not improve the mean, as far as these images show" in text
 
 
 def test_of_a_mean_of_samples_the_network_is_not_blamed_for_their_noise():
@@ -203,7 +203,7 @@ def test_of_a_mean_of_samples_the_network_is_not_blamed_for_their_noise():
               "ridge": HARD + 2}
     text = words(facts(errors, "mean of 4 samples", None, None, NO_REALISM, NO_EFFECT,
                        adds_to="ridge"))
-    assert "worse than ridge, which it adds to" in text and "So of the mean" not in text
+    assert "worse than ridge, which it adds to" in text and "So the network" not in text
 
 
 def test_a_small_difference_has_bounds_that_are_not_zero():
@@ -263,7 +263,7 @@ def judged(n=6, k=2, r=8, averaged=2, *, mean=False, ridge=True, w=8, products=F
     ({"mean": True}, "Conditional mean: MSE"),
     ({"ridge": False}, "ridge was not fitted"),
     ({"r": 1}, "There is no noise ceiling"),
-    ({"r": 3}, "so 4 test repetitions are the least"),
+    ({"r": 3}, "so two sets of such signals want 4 test repetitions"),
     ({"n": 1}, "on one image, which decides nothing"),
     ({"n": 2}, "MSE"),
     ({"w": 2}, "Realism of samples was not tested"),

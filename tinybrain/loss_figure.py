@@ -96,7 +96,7 @@ def _draw_heldout(
     said = "least" if kept is None else f"kept: the last within {100 * TOLERANCE:g} % of the least"
     axes.plot(epoch[at], mse[at], "o", mfc="none", mec=INK, ms=10, label=said)
     axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0)
-    axes.set(xlabel="epoch", ylabel="MSE of the conditional mean,\nheld-out images")
+    axes.set(xlabel="epoch", ylabel="MSE of the conditional mean,\nkept out of training")
     _logarithmic(axes)
     free = -np.inf
     for name, value in sorted(levels.items(), key=lambda item: item[1]):

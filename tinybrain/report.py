@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from . import baselines, ceilings, metrics, scores
+from . import __version__, baselines, ceilings, metrics, scores
 from . import report_sections as sections
 from . import verdict as verdicts
 from .attention import cross_attention_maps
@@ -248,8 +248,8 @@ def _about(samples: np.ndarray, train: Recorded, test: Recorded, seed: int) -> d
         "unit": train.unit,
         "trials": samples.shape[1],
         "seed": seed,
-        "versions": {"python": platform.python_version(), "torch": str(torch.__version__),
-                     "numpy": np.__version__},
+        "versions": {"tinybrain": __version__, "python": platform.python_version(),
+                     "torch": str(torch.__version__), "numpy": np.__version__},
     }  # fmt: skip
 
 

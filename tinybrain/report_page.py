@@ -64,8 +64,14 @@ def cell(value: float | None, bounds: Sequence[float] | None = None, form: str =
     """
     if value is None or not math.isfinite(value):
         return "–"
+    text = _number(value, form)
+    return text if bounds is None else f"{text} [{', '.join(_number(b, form) for b in bounds)}]"
+
+
+def _number(value: float, form: str) -> str:
+    """Zero has no sign."""
     text = format(value, form)
-    return text if bounds is None else f"{text} [{bounds[0]:{form}}, {bounds[1]:{form}}]"
+    return text if float(text) else text.removeprefix("-")
 
 
 def aligned(cells: list[list[str]]) -> str:
@@ -108,11 +114,15 @@ def _explained(report: Mapping[str, Any]) -> list[str]:
         f"{report['unit']}² over images, sensors and time points, against the mean of the "
         f"test repetitions ({repeats['test']}). PCC: pattern, per image over sensors and time "
         "points; image, per sensor and time point across images; pooled, over everything. Mean "
-        "ERP and ridge are fitted on all training images. A perfect sampler draws what another "
-        "recording would be. The noise ceiling is what the expected response itself would score, "
-        "estimated from the repetitions (correlations: Spearman-Brown at each place, averaged; "
-        "where images evoke little that is too low, pooled least: a good model may exceed it)."
+        "ERP and ridge are fitted on all training images."
     ]
+    if report["ceiling"]:
+        lines[0] += (
+            " A perfect sampler draws what another recording would be. The noise ceiling is what "
+            "the expected response itself would score, estimated from the repetitions "
+            "(correlations: Spearman-Brown at each place, averaged; where images evoke little that "
+            "is too low, pooled least: a good model may exceed it)."
+        )
     if any(row["name"] == TRUTH for row in report["rows"]) and report["ceiling"]:
         lines.append(
             "\nThe truth is known, for these recordings are simulated; the noise ceiling estimates "
@@ -162,8 +172,8 @@ def _identification(found: Mapping[str, Any]) -> list[str]:
                               for name in names)])
     return [aligned(cells), "", (
         f"The recorded pattern of each test image is correlated with what was generated for each "
-        f"of {found['candidates']} candidates, over {found['features']} features that training "
-        f"images chose; ties are settled by chance. Seed {found['seed']}."
+        f"of {found['candidates']} candidates, over the {found['features']} sensors and times that "
+        f"told training images apart best; ties are settled by chance. Seed {found['seed']}."
     )]
 
 
@@ -231,5 +241,6 @@ def _run(report: Mapping[str, Any]) -> list[str]:
         f"- network: {report['parameters']:,} parameters, channels {report['unet']['channels']}, "
         f"{report['unet']['conditioning']}",
         f"- sampling: {recipe['sampler']}, {recipe['sampling_steps']} steps, {count}, seed "
-        f"{report['seed']}; device {report['device']}, torch {report['versions']['torch']}",
+        f"{report['seed']}; device {report['device']}, "
+        + ", ".join(f"{name} {version}" for name, version in report["versions"].items()),
     ]  # fmt: skip

@@ -68,8 +68,9 @@ def likeness(
     """
     (n, r), points = repeats.shape[:2], repeats.shape[3]
     if r < 2 * train.repeats:
-        return {"reason": f"training targets average {train.repeats}, so {2 * train.repeats} test "
-                          f"repetitions are the least that two sets can be made of; there are {r}"}
+        each = f"{train.repeats} repetition{'s' * (train.repeats > 1)}"
+        return {"reason": f"a training target averages {each}, so two sets of such signals want "
+                          f"{2 * train.repeats} test repetitions of an image; there {_is(r)}"}
     if n < 2 or points < 4:
         there = f"{n} image{'s' * (n > 1)} of {points} time point{'s' * (points > 1)}"
         return {"reason": f"{there}; wanted 2 images or more, of 4 time points or more"}
@@ -85,6 +86,10 @@ def likeness(
     some = found.comparisons["variance"]
     return {"measures": found.numbers(), "curves": realism_curves(found), "images": some.images,
             "trials": some.trials, "averaged": train.repeats, "seed": seed}
+
+
+def _is(count: int) -> str:
+    return f"{'is' if count == 1 else 'are'} {count}"
 
 
 def image_effects(

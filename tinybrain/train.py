@@ -123,6 +123,10 @@ def fit(
                     if asked_to_stop(stop, 0, run):
                         where = f"stopped at step {run.state.step} of {run.total}"
                         raise KeyboardInterrupt(f"{where}; run again to continue")
+                if run.state.step < run.total:
+                    log, kept = run.state.log, model.card["epoch"]
+                    shown.say(f"stopped after epoch {log[-1]['epoch']} of {model.recipe.epochs}: "
+                              f"none is better than epoch {kept}, which is kept")
         parallel.barrier()  # the first has written model.pt
     best = ImageToBrain.load(folder / "model.pt")
     model.unet.load_state_dict(best.unet.state_dict())

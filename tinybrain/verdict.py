@@ -239,9 +239,9 @@ def _of_network(found: Mapping[str, Any]) -> str:
     base = found.get("adds_to")
     if base is None or found["prediction"] != "conditional mean":
         return ""
-    shown = {"undecided": " that these images show", "no": ""}.get(base["answer"])
-    return "" if shown is None else (f"So of the mean the network improves nothing{shown}; what it "
-                                     "adds is the variation of samples.")
+    shown = {"undecided": ", as far as these images show", "no": ""}.get(base["answer"])
+    return "" if shown is None else (f"So the network does not improve the mean{shown}; it adds "
+                                     "the variation of samples.")
 
 
 def _of_ceiling(found: Mapping[str, Any]) -> str:
@@ -311,7 +311,8 @@ def _of_effect(effect: Mapping[str, Any]) -> str:
         if each["value"] is None or not np.isfinite(each["value"]):
             said.append(f"nothing of the {name} varies with the image")
             continue
-        answer = "depends" if each["p"] < LEVEL else "is not shown to depend"
+        shown = each["p"] < LEVEL / len(effect)  # any of them by chance: at LEVEL
+        answer = "depends" if shown else "is not shown to depend"
         said.append(f"the {name} {answer} on the image (PCC image {each['value']:.3f}, shuffled "
                     f"{each['shuffled'][0]:.3f}, p = {each['p']:.2g})")
     text = "; ".join(said) + "."
