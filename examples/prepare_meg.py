@@ -26,6 +26,7 @@ from functools import partial
 from pathlib import Path
 
 from tinybrain import command_line
+from tinybrain.command_line import subject
 from tinybrain.things.meg import CROPS
 from tinybrain.things.meg.convert import convert
 from tinybrain.things.meg.files import look_for
@@ -40,7 +41,7 @@ def arguments() -> Namespace:
     cli = command_line.parser(__doc__)
     cli.add_argument("source", type=Path, metavar="SOURCE")
     cli.add_argument("--out", type=Path, required=True, help="folder of the stores")
-    cli.add_argument("--subject", type=int, default=1, help="1 to 4")
+    cli.add_argument("--subject", type=subject, default=1, help="1 to 4")
     cli.add_argument("--crop", choices=CROPS, default="paper", help="paper: 0.005 to 1 s; onset: "
                      "0 to 0.995 s; closed: 0 to 1 s; all: -0.1 to 1.3 s")  # fmt: skip
     cli.add_argument("--keep-test-concepts", action="store_true", help="all 22,248 training "

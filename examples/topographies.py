@@ -27,6 +27,7 @@ import numpy as np
 
 from tinybrain import command_line, generated
 from tinybrain import topography_sheets as sheets
+from tinybrain.command_line import subject
 from tinybrain.generated import Generated
 from tinybrain.pipeline import ImageToBrain
 from tinybrain.report import Evaluation
@@ -46,7 +47,7 @@ def arguments() -> argparse.Namespace:
     cli.add_argument("runs", type=Path, nargs="*", help="run folders, one a subject")
     cli.add_argument("--data", type=Path, help="folder of the recordings; wanted for --unwhiten, "
                      "and where a run has no generated.npz")
-    cli.add_argument("--subjects", type=int, nargs="+", help="their numbers, one for each run")
+    cli.add_argument("--subjects", type=subject, nargs="+", help="their numbers, one for each run")
     cli.add_argument("--which", choices=sheets.WHICH, default="mean", help="the generated row: the "
                      "mean of all samples of an image, one of them, or the conditional mean")
     cli.add_argument("--unwhiten", action="store_true", help="microvolts, not whitened signals")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from contextlib import nullcontext
 
@@ -51,6 +52,39 @@ def test_what_the_user_says_comes_first():
     assert (recipe.batch_size, recipe.validation, recipe.heldout) == (3, "image", 0.1)
     assert (recipe.sampling_steps, recipe.seed) == (7, 5)
     assert config.channels == (32, 64, 96) and config.attention == (False, True, True)
+
+
+def test_subjects_are_named_as_people_do_and_in_one_way_at_a_time(capsys):
+    assert parse("--subject", "sub-03").subject == parse("--subject", 3).subject == 3
+    assert parse("--subjects", "P1", "BIGMEG2").subjects == [1, 2] and parse().subject == 1
+    for words in (("--subject", 1, "--subjects", 1, 2), ("--subject", "me")):
+        with pytest.raises(SystemExit):
+            parse(*words)
+    assert "not allowed with" in (said := capsys.readouterr().err) and "is me; wanted a n" in said
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--channels", 7, 9], "channels .7, 9. do not divide into 32 groups"),
+        (["--recipe", "paper", "--heldout", 0.1], "heldout 0.1 and patience 0 are of no use"),
+        (["--out", "file"], "a file, where a folder was wanted: '.*file'"),
+        (["--out", "file/below"], "a file, where a folder was wanted: '.*file'"),
+        (["--out", "theirs/run"], "cannot be written; name another folder: '.*theirs'"),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_is_read(tmp_path, monkeypatch, words, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    (tmp_path / "theirs").mkdir()
+    monkeypatch.setattr(os, "access", lambda path, how: "theirs" not in str(path))
+
+    def reader(*_, **__):
+        raise AssertionError("a recording was read")
+
+    args = parse("--data", tmp_path, *words)
+    with pytest.raises((ValueError, OSError), match=message):
+        experiment.main(args, "eeg", "sub-{:02d}".format, reader)
 
 
 def test_the_names_of_run_folders_tell_recipe_and_context():

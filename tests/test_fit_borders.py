@@ -16,7 +16,7 @@ EVERYTHING = torch.arange(10_000)
         ({"y0": lambda y0: y0[:0]}, r"y0 is \(0, .*; wanted \(images, \d+, \d+\), at least one"),
         ({"y0": lambda y0: y0[:, :-1]}, "y0 is "),
         ({"context": lambda context: context[:-1]}, r"context is .*; wanted \(\d+, tokens, \d+\)"),
-        ({"context": lambda context: context[:, 0]}, "context is "),
+        ({"context": lambda context: context[None]}, "context is "),
         ({"context": lambda context: context[..., :-1]}, "context is "),
         ({"heldout": lambda aside: aside[:0]}, "0 of .* rows held out; wanted some, but not all"),
         ({"heldout": lambda aside: EVERYTHING}, "rows held out; wanted some, but not all"),

@@ -1,15 +1,19 @@
 """A recording of one's own arrays: checked, and as good as one of THINGS."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from tinybrain import ImageToBrain, report
+from tinybrain import ImageToBrain, report, train
 from tinybrain.encoder import Encoder
 from tinybrain.recipes import TINYBRAIN
 from tinybrain.recorded import OwnRecording
 from tinybrain.unet import UNetConfig
 
+CONFIG = UNetConfig(channels=(4, 8), attention=(False, True), heads=2, groups=2,
+                    layers_per_block=1)
 TIMES = np.arange(8) / 100
 
 
@@ -72,19 +76,41 @@ def test_what_does_not_fit_is_said(change, message):
         OwnRecording(**given | change)
 
 
+@pytest.mark.parametrize("form", [
+    lambda x: x, lambda x: x[:, 0], lambda x: x.numpy(), lambda x: x[:, 0].numpy(),
+    lambda x: x.double(), lambda x: x.numpy().astype(">f4"),
+], ids=["n l d", "n d", "array", "array n d", "float64", "big-endian"])
+def test_features_of_every_form_make_the_same_model(form, tmp_path):
+    own, config = OwnRecording(*arrays(n=12)), replace(CONFIG, context_dim=6)
+    features = torch.randn(12, 1, 6, generator=torch.Generator().manual_seed(0))
+    recipe = replace(TINYBRAIN, epochs=1, batch_size=4)
+    losses = []
+    for number, told in enumerate((features, form(features))):
+        model, y0 = ImageToBrain.prepare(recipe, config, own, told, Encoder("features"))
+        log = train.fit(model, y0, told, tmp_path / str(number), progress=False)
+        losses.append(log[0]["loss"])
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize("told", [(11, 1, 6), (12, 1, 5), (12, 6, 1, 1), (12, 5)])
+def test_features_that_do_not_fit_are_said(told):
+    own, config = OwnRecording(*arrays(n=12)), replace(CONFIG, context_dim=6)
+    with pytest.raises(ValueError, match=r"^context is .*; wanted \(12, tokens, 6\): a row for"):
+        ImageToBrain.prepare(TINYBRAIN, config, own, torch.zeros(told), Encoder("features"))
+
+
 @pytest.mark.filterwarnings("error")
 def test_a_model_is_prepared_and_judged_on_it():
     """All that training and the report ask for is there, of arrays that may be read-only, too."""
-    train = OwnRecording(*arrays(n=12))
-    train.signals.flags.writeable = False
+    learned = OwnRecording(*arrays(n=12))
+    learned.signals.flags.writeable = False
     test = OwnRecording(*arrays(n=5, r=4, seed=1))
     features = torch.randn(17, 1, 6, generator=torch.Generator().manual_seed(0))
-    config = UNetConfig(channels=(4, 8), attention=(False, True), heads=2, groups=2,
-                        layers_per_block=1, context_dim=6)
+    config = replace(CONFIG, context_dim=6)
     model, y0 = ImageToBrain.prepare(
-        TINYBRAIN, config, train, features[:12], Encoder("features", source="own")
+        TINYBRAIN, config, learned, features[:12], Encoder("features", source="own")
     )
     assert y0.shape == (12, 3, 8)
-    found = report.evaluate(model, train, features[:12], test, features[12:], trials=2).report
+    found = report.evaluate(model, learned, features[:12], test, features[12:], trials=2).report
     rows = {row["name"] for row in report.plain(found)["rows"]}
     assert {"mean ERP", "conditional mean"} <= rows

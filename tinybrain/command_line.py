@@ -88,6 +88,19 @@ def share(text: str) -> float:
     return number
 
 
+def subject(text: str) -> int:
+    """The number of a subject, however it is written; argparse.ArgumentTypeError if it is none.
+
+    Examples
+    --------
+    >>> subject("3"), subject("sub-03"), subject("P3")
+    (3, 3, 3)
+    """
+    if not (match := re.fullmatch(r"(?:sub-)?(?:P|BIGMEG)?(\d+)", text, re.IGNORECASE)):
+        raise ArgumentTypeError(f"is {text}; wanted a number such as 1, or sub-01")
+    return int(match[1])
+
+
 def _number(text: str) -> float:
     """NaN, which is within no bounds, of what is no number."""
     try:

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from . import cohort, command_line, figures, generated, report
 from .cohort import Floats, each_subject, overview
-from .command_line import above_zero, positive, share
+from .command_line import above_zero, positive, share, subject
 from .contexts import ContextOptions, make_contexts
 from .encoder import CONTEXTS, TEMPLATE
 from .heldout import heldout_references, hold_out
@@ -36,6 +36,7 @@ from .recipes import RECIPES, VALIDATIONS, Recipe
 from .recorded import Recorded
 from .report_figures import draw_report
 from .run_figures import Places, draw
+from .run_folder import check_place
 from .speed import Speed
 from .subjects import Subjects, each_image_once, tell_whose
 from .things.layouts import read_layout
@@ -63,10 +64,12 @@ def arguments(description: str, data: str) -> argparse.ArgumentParser:
     cli = command_line.parser(description)
     what = cli.add_argument_group("data")
     what.add_argument("--data", type=Path, help=f"a {data} folder; without it, the demo")
-    what.add_argument("--subject", type=int, default=1)
-    what.add_argument("--subjects", type=int, nargs="+", help="one model of several, e.g. 1 2 3")
-    what.add_argument("--leave-out", type=int, metavar="SUBJECT", help="one of --subjects to keep "
-                      "out of training; the model, told of nobody in particular, is judged on them")
+    who = what.add_mutually_exclusive_group()
+    who.add_argument("--subject", type=subject, default="1", help="by default 1")
+    who.add_argument("--subjects", type=subject, nargs="+", help="one model of several, as 1 2 3")
+    what.add_argument("--leave-out", type=subject, metavar="SUBJECT", help="one of --subjects to "
+                      "keep out of training; the model, told of nobody in particular, is judged on "
+                      "them")
     told = cli.add_argument_group("what the network is told")
     told.add_argument("--context", choices=CONTEXTS, default="image")
     told.add_argument("--features", type=Path, help="folder of clip_feature_maps_*.npy as NICE has "
@@ -123,6 +126,8 @@ def main(
     FileNotFoundError, ValueError, OSError, MemoryError, KeyboardInterrupt
         As the reader, `train.fit` and `report.evaluate`.
     """
+    settings(args, kind, context_dim=768)  # what cannot be is said before anything is read
+    check_place(args.run or Path("runs"))
     train, test, truth, called = cohort.recordings(args, kind, name, reader)
     run(args, train, test, folder_of(args, called), truth)
 

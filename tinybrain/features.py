@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from einops import rearrange
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.hub import tqdm  # type: ignore[attr-defined]  # a plainer bar where tqdm is missing
 from torch.nn import functional as F
@@ -288,6 +290,20 @@ def read_features(path: str | Path, rows: int, images: Sequence[Path] | None = N
             stacklevel=2,
         )
     return features
+
+
+def as_context(features: NDArray[Any] | Tensor) -> Tensor:
+    """Features (n, d) or (n, l, d) as the context (n, l, d) they are, in their precision.
+
+    Examples
+    --------
+    >>> as_context(np.ones((2, 5))[::-1]).shape
+    torch.Size([2, 1, 5])
+    """
+    if isinstance(features, np.ndarray):  # of any order of rows and bytes
+        own = features.dtype.newbyteorder("=")
+        features = torch.from_numpy(np.array(features, dtype=own, order="C"))
+    return rearrange(features, "n d -> n 1 d") if features.ndim == 2 else features
 
 
 def pooled(context: Tensor) -> Tensor:

@@ -37,6 +37,7 @@ from .attention import cross_attention_maps
 from .ceiling_rows import Components, ceiling_rows, components
 from .checkpoint import config_to_dict
 from .denoiser import seeded
+from .features import as_context
 from .files import write_text
 from .paper import PAPER_EEG, PAPER_MEG
 from .parallel import Ranks
@@ -77,7 +78,7 @@ def evaluate(
     model : ImageToBrain
     train : recording with `signals` (n_train, h, w); mean ERP and ridge are fitted on all of it
     test : recording with `signals` (n, r, h, w), single repetitions; their mean is the target
-    context_train, context_test : raw features (n, l, d) of their rows
+    context_train, context_test : raw features (n, d) or (n, l, d) of their rows
     trials : k, samples per test image
     truth : (n, h, w), the noise-free signals where they are known
     subject : for the paper's value, where shapes are the paper's
@@ -91,6 +92,7 @@ def evaluate(
         If shapes do not match or a signal is not finite (`metrics`).
     """
     pooled = model.encoder.pooled
+    context_train, context_test = as_context(context_train), as_context(context_test)
     ridge, left_out = baselines.fit_ridge(
         pooled(context_train), baselines.tensor_of(train.signals), groups=train.concepts
     )

@@ -11,6 +11,7 @@ means nothing and need not be removed.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -205,6 +206,17 @@ def _open_lock(folder: Path) -> BinaryIO:
 def _who() -> str:
     since = time.strftime("%Y-%m-%d %H:%M:%S %z")
     return f"process {os.getpid()} on {socket.gethostname()} since {since}"
+
+
+def check_place(folder: str | Path) -> None:
+    """Raise OSError unless `folder` can be written, or made; nothing is made here."""
+    place = Path(folder).absolute()
+    while not place.exists():
+        place = place.parent
+    if not place.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "a file, where a folder was wanted", str(place))
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, "cannot be written; name another folder", str(place))
 
 
 def check_room(folder: str | Path, needed: int) -> None:

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from einops import rearrange
 from torch import Tensor
 
 from .denoiser import Denoiser, first_weights
 from .encoder import Encoder
 from .encoding import EncodingModel, SubjectEncoding
+from .features import as_context
 from .messages import first_few
 from .recipes import Recipe
 from .speed import Speed
@@ -80,8 +80,8 @@ class System:
 
     @classmethod
     def prepare(
-        cls, recipe: Recipe, config: UNetConfig, recording: Recorded, context: Tensor,
-        encoder: Encoder,
+        cls, recipe: Recipe, config: UNetConfig, recording: Recorded,
+        context: Tensor | NDArray[Any], encoder: Encoder,
     ) -> tuple[Self, Tensor]:
         """An untrained model and what its network should learn; `tiny.py` is an example.
 
@@ -89,7 +89,7 @@ class System:
         ----------
         recipe, config
         recording : `things.EEG2`, `Subjects` or anything with their fields; `signals` (n, h, w)
-        context : Tensor (n, l, d)
+        context : Tensor or array (n, d) or (n, l, d)
             Raw features of every row; of several subjects (n, l, d + s), as `tell_whose` makes it.
         encoder : what made it.
 
@@ -101,9 +101,15 @@ class System:
         Raises
         ------
         ValueError
-            The context has words beside the image, and `config.conditioning` hears one token only.
+            The context does not fit recording and config; or it has words beside the image, and
+            `config.conditioning` hears one token only.
         """
         encoder.check_heard(config.conditioning)
+        context, rows = as_context(context).float(), len(recording.signals)
+        if context.ndim != 3 or (len(context), context.shape[2]) != (rows, config.context_dim):
+            raise ValueError(f"context is {tuple(context.shape)}; wanted ({rows}, tokens, "
+                             f"{config.context_dim}): a row for each of the recording's, of the "
+                             "width that config.context_dim says")
         encoding, scaling, y0 = make_targets(recipe, recording, context, encoder)
         model = cls(
             recipe, first_weights(config, recipe.seed), encoding, **scaling,
@@ -172,7 +178,8 @@ class System:
             raise ValueError("no images: wanted one or more")
         weights_of(subject, self.subjects)  # who is unknown is named before images are encoded
         if isinstance(images, (np.ndarray, Tensor)) and _is_floating(images):
-            context = _features(images)
+            context = as_context(images).float()
+            _check_finite(context)
         else:
             context = self.encoder.encode(
                 self.clip, images, captions, device=self.device, progress=progress
@@ -206,16 +213,11 @@ class System:
         return base + offset + scale * y0.float().cpu()
 
 
-def _features(values: NDArray[Any] | Tensor) -> Tensor:
-    """Features (n, d) or (n, l, d) as a context (n, l, d), finite."""
-    if isinstance(values, np.ndarray):  # of any order of bytes and rows
-        values = torch.from_numpy(np.array(values, np.float32, order="C"))
-    context = values.float()
-    context = rearrange(context, "n d -> n 1 d") if context.ndim == 2 else context
+def _check_finite(context: Tensor) -> None:
+    """ValueError that names the rows of features (n, l, d) which hold NaN or infinity."""
     if broken := (~torch.isfinite(context.flatten(1).sum(dim=1))).nonzero()[:, 0].tolist():
         raise ValueError(f"features of {len(broken)} of {len(context)} images hold NaN or infinity "
                          f"(rows {first_few(broken)}, counted from 0): make them again")
-    return context
 
 
 def _is_floating(values: NDArray[Any] | Tensor) -> bool:

@@ -20,12 +20,14 @@ from threading import Event
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from . import log as logs
 from . import parallel, run_folder
 from .continuing import resume, room, run_identity, save
 from .denoiser import seeded
+from .features import as_context
 from .files import write_text
 from .heldout import check_finite, heldout_mse
 from .parallel import Ranks
@@ -45,7 +47,7 @@ MAX_SKIPPED = 20  # steps with gradients that are not finite; after so many the 
 
 
 def fit(
-    model: ImageToBrain, y0: Tensor, context: Tensor, folder: str | Path, *,
+    model: ImageToBrain, y0: Tensor, context: Tensor | NDArray[Any], folder: str | Path, *,
     heldout: Tensor | None = None, micro_batch: int | None = None, save_every: int = 500,
     speed: Speed = Speed(),
     restart: bool = False, force: bool = False, progress: bool = True,
@@ -62,7 +64,7 @@ def fit(
     ----------
     model : ImageToBrain, from `prepare`
     y0 : Tensor (n, h, w), the targets `prepare` gave
-    context : Tensor (n, l, d), raw features of the same rows
+    context : Tensor or array (n, d) or (n, l, d), raw features of the same rows
     heldout : Tensor (m,) of rows to watch and not to learn from; by default none
     micro_batch : rows that the network sees at a time, to spare memory; by default all of a batch
     save_every : steps between states on disk, besides the one after every epoch
@@ -163,10 +165,11 @@ class Run:
 
 
 def begin(
-    model: ImageToBrain, y0: Tensor, context: Tensor, folder: Path, heldout: Tensor | None,
-    here: Ranks, micro_batch: int | None, save_every: int, speed: Speed,
+    model: ImageToBrain, y0: Tensor, context: Tensor | NDArray[Any], folder: Path,
+    heldout: Tensor | None, here: Ranks, micro_batch: int | None, save_every: int, speed: Speed,
 ) -> Run:
     """The run before its first step."""
+    context = as_context(context)
     check_run(model, y0, context, heldout, micro_batch, save_every)
     learned = torch.ones(len(y0), dtype=torch.bool)
     learned[[] if heldout is None else heldout] = False
