@@ -5,10 +5,11 @@
     python examples/cross_subject.py --eeg FOLDER --out runs/study
 
 Test images are the same for all subjects: what a model made of them once is compared with all
-recordings, image by image. Matrices have the paper's margins and stand beside the paper's as heat
-maps; beside them what needs no image: mean ERPs of the source, and of all other subjects. Models
-are those of evaluate.py; missing ones are trained first, and --plan says how long that takes.
---leave-one-out trains for each subject one model of all the others, too, and tests it on them.
+recordings, image by image. Matrices have the paper's margins and, where recordings are of its form,
+stand beside the paper's as heat maps; beside them what needs no image: mean ERPs of the source, and
+of all other subjects. Models are those of evaluate.py; missing ones are trained first, and --plan
+says how long that takes. --leave-one-out trains for each subject one model of all the others, too,
+and tests it on them.
 Ctrl-C stops after the step under way; the same command continues.
 """
 

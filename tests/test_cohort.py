@@ -8,6 +8,7 @@ import types
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from tests.test_subjects import PEOPLE
 from tinybrain import cohort, contexts, experiment, topography
@@ -26,17 +27,17 @@ def parse(*words):
 
 def reader(number, split, repeats):
     told = {"summary": f"{number} {split} {repeats}"}
-    return types.SimpleNamespace(**{**vars(PEOPLE[number]), **told})
+    return types.SimpleNamespace(**{**vars(PEOPLE[number - 1]), **told})
 
 
 @pytest.mark.parametrize("words, train, test, name", [
     (("--subject", 2), "2 train mean", "2 test single", "sub-02"),
-    (("--subjects", 0, 2), "sub-00: 0 train mean; sub-02: 2 train mean",
-     "sub-00: 0 test single; sub-02: 2 test single", "sub-00+sub-02"),
-    (("--subjects", 0, 1, 2, "--leave-out", 1), "sub-00: 0 train mean; sub-02: 2 train mean",
-     "1 test single", "sub-00+sub-02-without-sub-01"),
-    (("--subjects", 0, 1, "--leave-out", 0), "sub-01: 1 train mean", "0 test single",
-     "sub-01-without-sub-00"),
+    (("--subjects", 1, 3), "sub-01: 1 train mean; sub-03: 3 train mean",
+     "sub-01: 1 test single; sub-03: 3 test single", "sub-01+sub-03"),
+    (("--subjects", 1, 2, 3, "--leave-out", 2), "sub-01: 1 train mean; sub-03: 3 train mean",
+     "2 test single", "sub-01+sub-03-without-sub-02"),
+    (("--subjects", 1, 2, "--leave-out", 1), "sub-02: 2 train mean", "1 test single",
+     "sub-02-without-sub-01"),
 ])  # fmt: skip
 def test_the_command_line_says_who_is_learned_from_and_who_is_judged(words, train, test, name):
     args = parse(*words)
@@ -65,10 +66,24 @@ def test_numbers_above_the_reports_are_means_of_what_all_have():
         "b": {"rows": [{"name": "zero", "mse": 4.0, "pattern": 0.5},
                        {"name": "ridge", "mse": 3.0, "r2": 0.1}]},
     }  # fmt: skip
+    def student(off):  # of two numbers, this far from their mean
+        return pytest.approx(stats.t.interval(0.95, df=1, loc=2.5, scale=off))
+
     assert cohort.mean_rows(reports) == [
-        {"name": "zero", "mse": 2.5, "intervals": {"mse": [1.0, 4.0]}},
-        {"name": "ridge", "mse": 2.5, "intervals": {"mse": [2.0, 3.0]}},
+        {"name": "zero", "mse": 2.5, "intervals": {"mse": student(1.5)}},
+        {"name": "ridge", "mse": 2.5, "intervals": {"mse": student(0.5)}},
     ]
+    (one, _, _), alone = cohort.mean_rows({"a": reports["a"]}), {"mse": 1.0, "intervals": {}}
+    assert one == {"name": "zero"} | alone  # no interval of one subject
+
+
+def test_the_page_above_the_reports_says_what_its_intervals_are(tmp_path, monkeypatch):
+    monkeypatch.setattr(cohort.report, "verdict", lambda report: "")
+    rows = [{"name": "zero", "mse": value, "pattern": 0.1} for value in (0.056, 0.063)]
+    reports = {f"sub-0{i}": {"rows": [row]} for i, row in enumerate(rows, 1)}
+    page = cohort.overview(reports, tmp_path).read_text("utf-8")
+    assert "95 % intervals, Student's t over subjects" in page and "bootstrap" not in page
+    assert "0.0595 [0.0150, 0.1040]" in page
 
 
 @pytest.fixture(scope="module")

@@ -111,9 +111,23 @@ def test_what_is_not_there_is_refused(call, message):
         call()
 
 
+@pytest.mark.parametrize("kind, form", [("eeg", (200, 63, 250)), ("meg", (200, 271, 200))])
+def test_only_recordings_of_the_papers_form_are_comparable(kind, form):
+    """200 images of 63 x 250 (EEG) or 271 x 200 (MEG), and one number off is another form."""
+    assert paper.comparable(kind, form) and paper.comparable(kind, np.zeros(form).shape)
+    for axis in range(3):
+        for off in (-1, 1):
+            other = [n + off * (i == axis) for i, n in enumerate(form)]
+            assert not paper.comparable(kind, tuple(other))
+    assert not paper.comparable(kind, form[1:])
+    assert not paper.comparable({"eeg": "meg", "meg": "eeg"}[kind], form)
+    with pytest.raises(ValueError, match="wanted 'eeg' or 'meg'"):
+        paper.comparable("ecog", form)
+
+
 def test_the_report_takes_its_values_from_here():
-    assert report.PAPER["eeg", (63, 250)] == (1, paper.PAPER_EEG)
-    assert report.PAPER["meg", (271, 200)] == (4, paper.PAPER_MEG)
+    assert report.PAPER["eeg"] == (1, paper.PAPER_EEG)
+    assert report.PAPER["meg"] == (4, paper.PAPER_MEG)
 
 
 # --- the paper's own algebra -------------------------------------------------------------------

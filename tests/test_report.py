@@ -12,6 +12,7 @@ from PIL import Image
 from tests.test_train import CONFIG, prepared, recording
 from tinybrain import report, report_figures
 from tinybrain.encoder import Encoder
+from tinybrain.paper import FORM
 from tinybrain.pipeline import ImageToBrain
 from tinybrain.recipes import PAPER
 from tinybrain.unet import CrossAttention
@@ -135,10 +136,15 @@ def test_without_zero_terminal_snr_there_is_no_conditional_mean():
     assert "There is no noise ceiling" in text and "Not tested: a training target averages" in text
 
 
-@pytest.mark.parametrize("shape, subject, there", [
-    ((63, 250), 8, True), ((63, 250), 11, False), ((63, 250), None, False), ((32, 250), 8, False),
+@pytest.mark.parametrize("images, shape, subject, there", [
+    (3, (63, 250), 8, True), (3, (63, 250), 11, False), (3, (63, 250), None, False),
+    (3, (32, 250), 8, False), (200, (63, 250), 8, False),
 ])  # fmt: skip
-def test_the_paper_s_value_stands_beside_the_paper_s_data_only(shape, subject, there):
+def test_the_paper_s_value_stands_beside_the_paper_s_data_only(
+    images, shape, subject, there, monkeypatch
+):
+    """As if the paper's test had so many images: here are three."""
+    monkeypatch.setitem(FORM, "eeg", (images, 63, 250))
     rng = np.random.default_rng(0)
     train = types.SimpleNamespace(
         signals=rng.normal(size=(3, *shape)), repeats=1, sensors=("A",) * shape[0], kind="eeg",

@@ -61,3 +61,18 @@ def test_numbers_of_a_heat_map_stand_in_their_cells(subjects, count, drawn, tmp_
         (left, _), (right, _) = axes.transData.transform([(0, 0), (1, 0)])
         # and touch no others
         assert max(text.get_window_extent().width for text in axes.texts) < 0.95 * (right - left)
+        title = axes.title.get_window_extent(), axes._left_title.get_window_extent()
+        assert max(box.y1 for box in title) <= figure.bbox.y1
+
+
+def test_heat_maps_of_one_measure_have_one_colour_scale(drawn, tmp_path):
+    """The same number has the same colour in all of them, and near numbers have near ones."""
+    near = [Matrix("a", np.array([[np.nan, 0.242], [0.1, np.nan]]), (1, 2)),
+            Matrix("b", np.array([[np.nan, 0.242], [0.264, np.nan]]), (1, 2))]
+    plot_matrices(near, "PCC", tmp_path / "maps.png")
+    first, second, bar = drawn[-1].axes
+    a, b = (axes.images[0] for axes in (first, second))
+    assert a.get_clim() == b.get_clim() == bar.get_ylim() == (0.1, 0.264)
+    assert bar.get_ylabel() == "PCC"
+    assert a.to_rgba(0.242) == b.to_rgba(0.242)
+    assert np.abs(np.subtract(b.to_rgba(0.242), b.to_rgba(0.264))).max() < 0.2

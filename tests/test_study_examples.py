@@ -101,6 +101,36 @@ def test_only_subjects_whose_files_are_there_are_planned(tiny, monkeypatch, caps
         ask()
 
 
+def test_recordings_of_another_form_stand_alone(tiny, monkeypatch, capsys):
+    """A folder that is not the demo's, of 5 sensors, 20 points and 8 test images: no number of the
+    paper. Then other settings are refused before anything is trained."""
+    data = make_demo("data", subjects=2, **command.DEMO_DATA["eeg"])
+    monkeypatch.setattr(pieces.experiment, "draw", lambda *_: {})
+
+    def ask(name, *words):
+        few = ("--channels", "8", "8", "--batch-size", "8", "--steps", "3", "--trials", "2")
+        words = (name, "--eeg", str(data), "--small", "--out", "out", "--device", "cpu", *few,
+                 *words)
+        monkeypatch.setattr(sys, "argv", list(words))
+        runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+
+    for name, many in (("evaluate", 3), ("cross_subject", 6)):
+        ask(f"{name}.py", "--epochs", "2")
+        page = Path(f"out/{name}.md").read_text("utf-8")
+        why = ("The paper's numbers are left out: they are of 200 test images and 63 sensors x 250 "
+               "time points, sub-01 has 8 and 5 x 20.")
+        assert page.count(why) == many - 2 * (name == "cross_subject")
+        assert "paper" not in page.replace(why, "").replace("the paper has no such number", "")
+        assert "Student's t" in page and "bootstrap over subjects" not in page
+    monkeypatch.setattr(pieces.experiment, "learn", None)  # nothing is trained
+    capsys.readouterr()
+    ours = " *out/eeg/sub-01/cross_attention-1, out/eeg/sub-02/cross_attention-1"
+    with pytest.raises(SystemExit, match=f"{ours}: hold models with other settings:"):
+        ask("compare_conditioning.py", "--epochs", "1")
+    assert capsys.readouterr().out.count("other settings") == 2
+    assert not Path("out/eeg/sub-01/addition-1").exists()
+
+
 @pytest.mark.parametrize(("asked", "wanted"), [(None, 2), (3, 3)])
 def test_trials_are_those_asked_for(tiny, asked, wanted):
     args = command.arguments("").parse_args(["--only", "eeg"])

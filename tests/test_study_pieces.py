@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from tests.study_reports import finish, report, study
 from tinybrain import experiment
 from tinybrain.clip.model import DEMO_VISION
-from tinybrain.study import pieces, plan, tables
+from tinybrain.study import command, pieces, plan, tables
 from tinybrain.study.pieces import WAYS, Piece
 from tinybrain.unet import UNet2D
 
@@ -84,6 +85,33 @@ def test_other_settings_are_shown_and_refused_unless_forced(tmp_path, runs):
     assert not pieces.make(study(tmp_path, epochs=77, trials=9, force=True), piece)
     assert pieces.make(study(tmp_path, epochs=77, trials=9, restart=True), piece)
     assert pieces.look(other, piece).word == "finished" and len(runs) == 2
+
+
+def test_other_settings_are_refused_before_anything_is_made(tmp_path, runs, monkeypatch, capsys):
+    """All of them, those that differ alike together; with --plan they are only shown."""
+    monkeypatch.setattr(plan, "time_steps", lambda *_: plan.Estimate(60.0, "thin air"))
+    pieces.make(study(tmp_path), Piece("eeg", 2))
+    pieces.make(study(tmp_path), Piece("eeg", 3))
+    pieces.make(study(tmp_path, trials=9), Piece("eeg", 4))
+    other = study(tmp_path, subjects=(1, 2, 3, 4), epochs=77)
+    work, ours = [(other, piece) for piece in other.pieces()], len(runs)
+    assert not command.walk(work, only_plan=True)
+    with pytest.raises(ValueError, match="other settings") as refused:
+        command.walk(work, only_plan=False)
+    folders = [str(other.folder(piece)) for piece in other.pieces()]
+    assert str(refused.value).splitlines() == [
+        f"{folders[1]}, {folders[2]}: hold models with other settings:",
+        "  recipe.epochs: 10 there, 77 asked for",
+        f"{folders[3]}: holds a model with other settings:",
+        "  recipe.epochs: 10 there, 77 asked for", "  trials: 9 there, 4 asked for",
+        "choose another --out, --restart to train all models anew, or --force to take those "
+        "there as they are",
+    ]
+    assert len(runs) == ours and not Path(folders[0]).exists()
+    assert capsys.readouterr().out.count("other settings") == 2 * 3  # both plans show it
+    forced = study(tmp_path, subjects=(1, 2, 3, 4), epochs=77, force=True)
+    assert command.walk([(forced, piece) for piece in forced.pieces()], only_plan=False)
+    assert len(runs) == ours + 1
 
 
 def test_a_damaged_note_of_settings_is_named(tmp_path):

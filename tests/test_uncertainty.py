@@ -1,10 +1,10 @@
-"""The bootstrap against scipy's, a closed form, and draws that are known."""
+"""The bootstrap and Student's interval against scipy's, closed forms, and draws that are known."""
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from tinybrain.uncertainty import bootstrap, gap_closed
+from tinybrain.uncertainty import bootstrap, gap_closed, student
 
 
 def test_interval_of_a_mean_is_scipy_s():
@@ -50,3 +50,32 @@ def test_same_seed_same_interval():
 def test_what_has_no_interval_is_refused(values):
     with pytest.raises(ValueError, match="two images or more, all finite"):
         bootstrap(values)
+
+
+@pytest.mark.parametrize("n", [2, 3, 10])
+def test_students_interval_is_scipy_s(n):
+    values = np.random.default_rng(n).exponential(size=n)
+    for level in (0.95, 0.5):
+        wanted = stats.t.interval(level, df=n - 1, loc=values.mean(), scale=stats.sem(values))
+        assert student(values, level=level) == pytest.approx((values.mean(), *wanted))
+
+
+def test_students_interval_of_few_subjects_covers_the_truth_as_often_as_it_says():
+    """The bootstrap's, of two, half as often."""
+    draws = np.random.default_rng(0).normal(size=(1000, 2))
+    inside = [student(pair).low < 0 < student(pair).high for pair in draws]
+    assert np.mean(inside) == pytest.approx(0.95, abs=0.02)
+    drawn = [bootstrap(pair, draws=500).low < 0 < bootstrap(pair, draws=500).high
+             for pair in draws[:200]]
+    assert np.mean(drawn) < 0.6
+
+
+def test_one_number_has_a_mean_and_no_interval():
+    value, *bounds = student([0.3])
+    assert value == 0.3 and np.isnan(bounds).all()
+
+
+@pytest.mark.parametrize("values", [[], [1.0, np.nan], np.zeros((2, 2))])
+def test_numbers_without_a_mean_over_subjects_are_refused(values):
+    with pytest.raises(ValueError, match="one or more, all finite"):
+        student(values)

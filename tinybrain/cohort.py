@@ -22,7 +22,7 @@ from . import report
 from .files import write_text
 from .recorded import Recorded
 from .subjects import Subjects, together
-from .uncertainty import bootstrap
+from .uncertainty import student
 
 Floats = NDArray[np.floating[Any]]
 Report = dict[str, Any]  # of one subject, as `report.evaluate` makes it
@@ -178,8 +178,8 @@ def overview(reports: dict[str, Report], folder: Path) -> Path:
     rows = mean_rows(reports)
     page = [
         "# tinybrain report: one model of several subjects", "",
-        f"Means over {', '.join(reports)}; in brackets 95 % intervals, bootstrap over subjects. A "
-        "row or a number that not all of them have is left out.", "",
+        f"Means over {', '.join(reports)}; in brackets 95 % intervals, Student's t over subjects. "
+        "A row or a number that not all of them have is left out.", "",
         report.table(rows, intervals=True), "", "## Each of them", "",
         *(f"- [{name}]({name}/report.md): {report.verdict(one)}" for name, one in reports.items()),
         "", "![Training](loss.png)", "",
@@ -199,7 +199,7 @@ def mean_rows(reports: dict[str, Report]) -> list[dict[str, Any]]:
     --------
     >>> mean_rows({"sub-01": {"rows": [{"name": "ridge", "mse": 0.2}]},
     ...            "sub-02": {"rows": [{"name": "ridge", "mse": 0.4}]}})
-    [{'name': 'ridge', 'intervals': {'mse': [0.2, 0.4]}, 'mse': 0.3...}]
+    [{'name': 'ridge', 'intervals': {'mse': [-0.97..., 1.57...]}, 'mse': 0.3...}]
     """
     tables = [{row["name"]: row for row in one["rows"]} for one in reports.values()]
     names = [name for name in tables[0] if all(name in table for table in tables)]
@@ -207,7 +207,7 @@ def mean_rows(reports: dict[str, Report]) -> list[dict[str, Any]]:
 
 
 def mean_row(name: str, same: list[dict[str, Any]]) -> dict[str, Any]:
-    """One row from those of all subjects; intervals are of the bootstrap over subjects."""
+    """One row from those of all subjects; intervals are Student's t over subjects."""
     row: dict[str, Any] = {"name": name, "intervals": {}}
     for key in same[0]:
         values = [one.get(key) for one in same]
@@ -216,5 +216,5 @@ def mean_row(name: str, same: list[dict[str, Any]]) -> dict[str, Any]:
             continue
         row[key] = float(np.mean(numbers))
         if len(numbers) > 1 and np.isfinite(numbers).all():
-            row["intervals"][key] = list(bootstrap(np.array(numbers))[1:])
+            row["intervals"][key] = list(student(numbers)[1:])
     return row

@@ -31,6 +31,8 @@ PAPER_EEG = {
 PAPER_MEG = {1: (0.607, 0.128), 2: (0.856, 0.198), 3: (0.964, 0.061), 4: (0.623, 0.099)}
 # Their last column: the averages as printed.
 AVERAGE = {"eeg": (0.217, 0.188), "meg": (0.763, 0.122)}
+# Test images, sensors, time points: what all tables are of.
+FORM = {"eeg": (200, 63, 250), "meg": (200, 271, 200)}
 
 LAST_DIGIT = 0.001  # of every number here
 
@@ -185,6 +187,18 @@ _CONDITIONING = {
         cross_attention 0.128 0.198 0.061 0.099   0.122
     """),
 }
+
+
+def comparable(kind: str, shape: tuple[int, ...]) -> bool:
+    """Whether the paper's numbers can stand beside test recordings of (n images, h sensors, w
+    points): only those of its own `FORM`; raises as `within`.
+
+    Examples
+    --------
+    >>> comparable("eeg", (200, 63, 250)), comparable("eeg", (12, 63, 250))
+    (True, False)
+    """
+    return FORM[_kind(kind)] == tuple(shape)
 
 
 def within(kind: str, subject: int | None = None) -> tuple[float, float]:

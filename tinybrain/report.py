@@ -39,7 +39,7 @@ from .checkpoint import config_to_dict
 from .denoiser import seeded
 from .features import as_context
 from .files import write_text
-from .paper import PAPER_EEG, PAPER_MEG
+from .paper import PAPER_EEG, PAPER_MEG, comparable
 from .parallel import Ranks
 from .pipeline import ImageToBrain
 from .recorded import Recorded
@@ -48,9 +48,9 @@ from .report_page import TRUTH, table, to_markdown
 __all__ = ["Evaluation", "attention_to_words", "evaluate", "judge", "plain", "table",
            "to_markdown", "verdict", "write"]
 
-# Within subject: by kind and shape the table's number, and the table.
-PAPER: dict[tuple[str, tuple[int, ...]], tuple[int, dict[int, tuple[float, float]]]] = {
-    ("eeg", (63, 250)): (1, PAPER_EEG), ("meg", (271, 200)): (4, PAPER_MEG),
+# Within subject: by kind the table's number, and the table.
+PAPER: dict[str, tuple[int, dict[int, tuple[float, float]]]] = {
+    "eeg": (1, PAPER_EEG), "meg": (4, PAPER_MEG),
 }  # fmt: skip
 ONE, CONDITIONAL = "one sample", "conditional mean"
 
@@ -81,7 +81,7 @@ def evaluate(
     context_train, context_test : raw features (n, d) or (n, l, d) of their rows
     trials : k, samples per test image
     truth : (n, h, w), the noise-free signals where they are known
-    subject : for the paper's value, where shapes are the paper's
+    subject : for the paper's value, where test recordings are of its form (`paper.comparable`)
     seed : of the samples, and of all that is drawn to judge them
     here : which of the ranks that share the sampling this is; all call
     progress : show the sampling's
@@ -139,7 +139,7 @@ def judge(
     adds_to : the encoding model that the network adds to, "ridge" or a name among `others`; the
         verdict, the curves and identification then have it beside the prediction
     truth : (n, h, w), the noise-free signals where they are known
-    subject : for the paper's value, where shapes are the paper's
+    subject : for the paper's value, where test recordings are of its form (`paper.comparable`)
     seed : of all that is drawn
 
     Returns
@@ -185,7 +185,7 @@ def judge(
         parts = components(test.signals)
         curves["noise ceiling"] = scores.curves_of_map(parts.map())
         _add_ceilings(found, test.signals, parts, train.repeats, k, errors, seed)
-    found["rows"] += _paper_row(train.kind, target.shape[1:], subject)
+    found["rows"] += _paper_row(train.kind, target.shape, subject)
     shown = {name: known[name] for name in ("mean ERP", *bases, sampled, CONDITIONAL)
              if name in known}
     found["curves"] = curves | {"times": list(train.times)}
@@ -231,8 +231,8 @@ def _add_ceilings(
 
 
 def _paper_row(kind: str, shape: tuple[int, ...], subject: int | None) -> list[dict[str, Any]]:
-    place, values = PAPER.get((kind, tuple(shape)), (0, {}))
-    if subject not in values:
+    place, values = PAPER[kind]
+    if subject not in values or not comparable(kind, shape):
         return []
     mse, pcc = values[subject]
     name = f"the paper, Table {place} (axes not stated)"

@@ -9,6 +9,9 @@ A number that is no function of means over images, or of too many, has the jackk
 (Tukey 1958): one block of images after the other is left out, of B,
 
     s^2 = (B - 1) / B sum_b (value_b - mean of them)^2,    value +- t(B - 1; 97.5 %) s
+
+A mean over subjects has Student's (1908). Subjects are few, and draws of few say too little: those
+of two end at the two numbers, and hold the truth one time in two.
 """
 
 from __future__ import annotations
@@ -152,6 +155,42 @@ def jackknife(
     error = np.sqrt((blocks - 1) / blocks * np.square(without - without.mean()).sum())
     reach = stdtrit(blocks - 1, (1 + level) / 2) * error
     return Interval(float(value), float(value - reach), float(value + reach))
+
+
+def student(values: Sequence[float] | np.ndarray, *, level: float = 0.95) -> Interval:
+    """Mean of a few numbers, of subjects, with Student's t interval of n - 1 degrees of freedom.
+
+    Parameters
+    ----------
+    values : (n,), independent of each other
+    level : of confidence
+
+    Returns
+    -------
+    Interval
+        Its bounds are nan where there is one number.
+
+    Raises
+    ------
+    ValueError
+        No number at all, or numbers that are not finite.
+
+    Examples
+    --------
+    >>> print("{:.3f}, 95 % interval {:.3f} to {:.3f}".format(*student([0.056, 0.063])))
+    0.059, 95 % interval 0.015 to 0.104
+    """
+    from scipy.special import stdtrit
+
+    values = np.asarray(values, np.float64)
+    if values.ndim != 1 or not len(values) or not np.isfinite(values).all():
+        raise ValueError(f"Student's t: values {values.shape}; wanted (subjects,), one or more, "
+                         "all finite")
+    n, mean = len(values), float(values.mean())
+    if n < 2:
+        return Interval(mean, float("nan"), float("nan"))
+    reach = float(stdtrit(n - 1, (1 + level) / 2) * values.std(ddof=1) / np.sqrt(n))
+    return Interval(mean, mean - reach, mean + reach)
 
 
 def _counts(n: int, draws: int, seed: int) -> Iterator[np.ndarray]:

@@ -16,7 +16,7 @@ from ..things.eeg2.reader import find_file as find_eeg
 from ..things.meg.files import find_file as find_meg
 from . import page, plan, tables
 from .page import Section
-from .pieces import Piece, Study, make
+from .pieces import Piece, Study, make, refuse_others
 
 SUBJECTS = {"eeg": tuple(range(1, 11)), "meg": tuple(range(1, 5))}  # of the data sets
 FIND = {"eeg": find_eeg, "meg": find_meg}
@@ -41,7 +41,7 @@ def arguments(description: str) -> argparse.ArgumentParser:
     what = cli.add_argument_group("data; without any, a demo of both kinds")
     for kind, name in (("eeg", "THINGS-EEG2"), ("meg", "THINGS-MEG")):
         what.add_argument(f"--{kind}", type=Path, metavar="FOLDER", help=f"a {name} folder")
-        what.add_argument(f"--{kind}-subjects", type=int, nargs="+", metavar="N",
+        what.add_argument(f"--{kind}-subjects", type=command_line.subject, nargs="+", metavar="N",
                           help=f"by default those there are of 1 to {len(SUBJECTS[kind])}; of the "
                           f"demo, 1 to {len(DEMO_SUBJECTS[kind])}")
         what.add_argument(f"--{kind}-features", type=Path, metavar="FOLDER",
@@ -134,6 +134,8 @@ def walk(work: Sequence[tuple[Study, Piece]], only_plan: bool) -> bool:
 
     Raises
     ------
+    ValueError
+        Some folders hold models of other settings; nothing was made.
     ValueError, OSError, MemoryError, KeyboardInterrupt
         As `pieces.make`; the same call continues.
     """
@@ -143,6 +145,9 @@ def walk(work: Sequence[tuple[Study, Piece]], only_plan: bool) -> bool:
         print(tables.to_markdown(plan.to_table(entries)))
     if only_plan:
         return False
+    refuse_others([
+        (study.folder(piece), entry.state) for (study, piece), entry in zip(work, entries)
+    ])
     for i, (study, piece) in enumerate(work, 1):
         if here.first and entries[i - 1].estimate:
             print(f"\n=== model {i} of {len(work)}: {piece}", flush=True)

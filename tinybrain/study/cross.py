@@ -8,6 +8,10 @@ deviations, as in its Tables 2, 3 and 5(b) (that of Table 5(a) is the spread of 
 
 Two baselines need no image. The source's mean ERP asks whether a model gives more of its subject
 than the average; the other subjects' mean ERP, whether a target needs any model at all.
+
+Pairs that share a source or a target are not independent. The interval of a mean over them is the
+jackknife's over subjects: each subject is left out as source and target at once. Two subjects,
+whose pairs share both, have none.
 Letters: s subjects, n images, h sensors, w time points.
 """
 
@@ -15,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,16 +27,20 @@ from .. import generated, metrics, paper
 from ..generated import Generated
 from ..margins import margins
 from ..subjects import mean_of_others
+from ..uncertainty import Interval, jackknife, student
 from .drawing import Matrix, plot_matrices
 from .page import Figure, Part, Section
 from .pieces import Piece, Study, subject_name
 from .tables import Cell, Table
-from .within import DEMO_NOTE, with_means
+from .within import DEMO_NOTE, over_subjects, why_left_out
 
 TABLES = {  # by kind and measure: the paper's number, and the name of its measure
     ("eeg", "mse"): ("2", "MSE"), ("eeg", "pattern"): ("3", "PCC"),
     ("meg", "mse"): ("5(a)", "MSE"), ("meg", "pattern"): ("5(b)", "PCC"),
 }  # fmt: skip
+OVER = ("In brackets: 95 % intervals over subjects. Of a subject's own model and mean ERP: "
+        "Student's t. Of what others predict: the jackknife, each subject left out as source and "
+        "target at once, as pairs that share a subject are not independent; of two there is none.")
 WHAT = {"one": "one sample", "best": "conditional mean"}  # field of Generated: its name
 
 
@@ -99,9 +108,13 @@ def without_diagonal(cells: np.ndarray) -> np.ndarray:
 
 
 def matrix_table(
-    study: Study, cells: np.ndarray, measure: str, what: str, subjects: tuple[int, ...]
+    study: Study, cells: np.ndarray, measure: str, what: str, subjects: tuple[int, ...],
+    left_out: str,
 ) -> Table:
-    """A matrix with its margins, as the paper prints it."""
+    """A matrix with its margins, as the paper prints it.
+
+    The paper's corner is there unless `left_out`, of `within.why_left_out`, says why not.
+    """
     number, short = TABLES[study.kind, measure]
     cells = without_diagonal(cells)
     beside = margins(cells)
@@ -115,14 +128,14 @@ def matrix_table(
     rows.append(("standard deviation", *beside.target_std.tolist(), None, corner))
     notes = ["Deviations are over subjects (n - 1); in the corner the average of the lower "
              "margin's."]
-    if not study.demo:
+    if not left_out:
         printed = paper.cross_subject(study.kind, "mse" if measure == "mse" else "pcc")
         notes[0] += f" The paper's corner: {printed.mean:.3f}, deviation {printed.std:.3f}."
     return Table(
         f"Table {number}, {study.kind.upper()}, {short} of {what}",
         "Across subjects. Rows: subject trained on; columns: subject tested on.",
         ("trained on", *names, "mean", "standard deviation"), tuple(rows),
-        tuple(notes + [DEMO_NOTE] * study.demo),
+        tuple(notes + [left_out] * bool(left_out)),
     )
 
 
@@ -130,28 +143,64 @@ def matrix_table(
 # Baselines
 
 
-def baselines(found: Mapping[int, Generated], measure: str) -> dict[str, np.ndarray]:
-    """Of each target (s,): what models of other subjects score, and what mean ERPs do.
+class Column(NamedTuple):
+    """One number of each target, and their mean with its interval."""
+
+    values: np.ndarray  # (s,)
+    mean: Interval
+
+
+def baselines(found: Mapping[int, Generated], measure: str) -> dict[str, Column]:
+    """Of each target: what models of other subjects score, and what mean ERPs do.
 
     Other subjects' models are averaged as scores; "all other subjects' mean ERP" is one signal,
     the average of their mean training recordings.
     """
-    subjects, columns = list(found), {}
+    columns: dict[str, Column] = {}
     for field, what in WHAT.items():
         cells = matrix(found, field, measure)
-        columns[f"others' models, {what}"] = margins(without_diagonal(cells)).target_mean
-        columns[f"own model, {what}"] = np.diag(cells)
-    own: dict[Hashable, np.ndarray] = {i: _erp(found[i]) for i in subjects}
+        columns[f"others' models, {what}"] = _of_others(cells)
+        columns[f"own model, {what}"] = _of_own(cells)
     erps = np.array([
-        [_flat_score(own[i], found[j], measure) for j in subjects] for i in subjects
+        [_flat_score(_erp(source), target, measure) for target in found.values()]
+        for source in found.values()
     ])
-    columns["others' mean ERPs"] = margins(without_diagonal(erps)).target_mean
-    columns["all other subjects' mean ERP"] = np.array([
-        _flat_score(mean_of_others(own, j), found[j], measure)
-        for j in subjects
-    ])
-    columns["own mean ERP"] = np.diag(erps)
+    columns["others' mean ERPs"] = _of_others(erps)
+    columns["all other subjects' mean ERP"] = _of_pooled(found, measure)
+    columns["own mean ERP"] = _of_own(erps)
     return columns
+
+
+def _of_own(cells: np.ndarray) -> Column:
+    return Column(np.diag(cells), student(np.diag(cells)))
+
+
+def _of_others(cells: np.ndarray) -> Column:
+    return Column(margins(without_diagonal(cells)).target_mean, mean_of_pairs(cells))
+
+
+def mean_of_pairs(cells: np.ndarray) -> Interval:
+    """Mean of cells (s, s) off the diagonal, with its jackknife's interval over subjects.
+
+    Its bounds are nan of two subjects: without one of them there is no pair.
+
+    >>> mean_of_pairs(np.array([[9, 1, 2], [1, 9, 3], [2, 3, 9]]))
+    Interval(value=2.0, low=-2.96..., high=6.96...)
+    """
+    cells = without_diagonal(cells)
+    fewer = [np.delete(np.delete(cells, i, 0), i, 1) for i in range(len(cells))]
+    return jackknife(margins(cells).mean, [margins(rest).mean for rest in fewer])
+
+
+def _of_pooled(found: Mapping[int, Generated], measure: str) -> Column:
+    """Of each target the score of one signal: the others' mean of their mean ERPs."""
+    def scores(subjects: list[int]) -> np.ndarray:
+        own: dict[Hashable, np.ndarray] = {i: _erp(found[i]) for i in subjects}
+        return np.array([_flat_score(mean_of_others(own, j), found[j], measure) for j in subjects])
+
+    values, fewer = scores(list(found)), [[j for j in found if j != i] for i in found]
+    without = [scores(rest).mean() if len(rest) > 1 else np.nan for rest in fewer]
+    return Column(values, jackknife(float(values.mean()), without))
 
 
 def _erp(of: Generated) -> np.ndarray:
@@ -171,15 +220,17 @@ def baseline_table(study: Study, found: Mapping[int, Generated], measure: str) -
     number, short = TABLES[study.kind, measure]
     columns = baselines(found, measure)
     rows: list[tuple[Cell, ...]] = [
-        (subject_name(subject), *(float(values[i]) for values in columns.values()))
+        (subject_name(subject), *(float(column.values[i]) for column in columns.values()))
         for i, subject in enumerate(found)
     ]
+    rows.append(("mean", *(column.mean for column in columns.values())))
+    deviations = (over_subjects(column.values.tolist())[1] for column in columns.values())
+    rows.append(("standard deviation", *deviations))
     return Table(
         f"Table {number}, {study.kind.upper()}, {short} beside mean ERPs",
         "What each subject's recordings are predicted by: models and mean training recordings of "
         "others, averaged over them, and the subject's own.",
-        ("tested on", *columns), with_means(rows),
-        ("In brackets: 95 % interval, bootstrap over subjects.", *[DEMO_NOTE] * study.demo),
+        ("tested on", *columns), tuple(rows), (OVER, *[DEMO_NOTE] * study.demo),
     )
 
 
@@ -193,32 +244,33 @@ def section(study: Study, folder: Path) -> Section:
         raise ValueError(f"across subjects: {len(study.subjects)} came; wanted two or more")
     found = {s: generated.read(study.folder(Piece(study.kind, s))) for s in study.subjects}
     body: list[Part] = []
+    left_out = why_left_out(study)
     for measure in ("mse", "pattern"):
         made = {what: matrix(found, field, measure) for field, what in WHAT.items()}
-        body += [matrix_table(study, made[what], measure, what, study.subjects) for what in made]
+        body += [matrix_table(study, made[what], measure, what, study.subjects, left_out)
+                 for what in made]
         body.append(baseline_table(study, found, measure))
         unit = f"{next(iter(found.values())).unit}²" * (measure == "mse")
-        body.append(heat_maps(study, made, measure, unit, folder))
+        body.append(heat_maps(study, made, measure, unit, folder, marked=not left_out))
     numbers = {"eeg": "Tables 2 and 3", "meg": "Table 5"}[study.kind]
     return Section(f"{numbers}: {study.kind.upper()}, across subjects", tuple(body))
 
 
 def heat_maps(
-    study: Study, made: Mapping[str, np.ndarray], measure: str, unit: str, folder: Path
+    study: Study, made: Mapping[str, np.ndarray], measure: str, unit: str, folder: Path, *,
+    marked: bool,
 ) -> Figure:
-    """Ours, beside real recordings also the paper's, of the subjects that both have."""
+    """Ours, and if `marked` the paper's beside them, of the subjects that both have."""
     number, short = TABLES[study.kind, measure]
     printed = paper.cross_subject(study.kind, "mse" if measure == "mse" else "pcc").cells
     both = tuple(s for s in study.subjects if s <= len(printed))
     at = np.array(both, dtype=int) - 1
-    maps = [
-        Matrix(what, without_diagonal(cells), study.subjects, unit=unit)
-        for what, cells in made.items()
-    ]
-    if len(both) > 1 and not study.demo:
-        maps.append(Matrix(f"the paper, Table {number}", printed[np.ix_(at, at)], both))
-    path = plot_matrices(maps, short, folder / f"cross-{study.kind}-{short.lower()}.png")
-    return Figure(path, f"Table {number} as heat maps: {short}, {study.kind.upper()}. Each map has "
-                  "a colour scale of its own: compare numbers between maps, not colours"
-                  + "; the paper does not state its unit" * (bool(unit) and len(maps) > len(made))
-                  + ".")
+    maps = [Matrix(what, without_diagonal(cells), study.subjects) for what, cells in made.items()]
+    said = f"Table {number} as heat maps: {short}, {study.kind.upper()}; one colour scale for all."
+    if len(both) > 1 and marked:
+        unstated = "\n(unit not stated)" * bool(unit)
+        maps.append(Matrix(f"the paper, Table {number}{unstated}", printed[np.ix_(at, at)], both))
+        said += " The paper does not state its unit." * bool(unit)
+    label = short + f" ({unit})" * bool(unit)
+    path = plot_matrices(maps, label, folder / f"cross-{study.kind}-{short.lower()}.png")
+    return Figure(path, said)

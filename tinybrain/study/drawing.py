@@ -31,6 +31,8 @@ from .tables import value_of
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
+    from matplotlib.colors import Normalize
+    from matplotlib.image import AxesImage
 
 SHADES = {"one sample": GENERATED_PALE, "conditional mean": GENERATED}
 ABREAST = 4  # subjects
@@ -114,14 +116,13 @@ class Matrix:
     values: np.ndarray
     subjects: tuple[int, ...]
     digits: int = 3
-    unit: str = ""
 
 
 def plot_matrices(matrices: Sequence[Matrix], label: str, path: str | Path) -> Path:
-    """Heat maps of one measure, each with a colour scale of its own, as its title says.
+    """Heat maps of one measure, with one colour scale for all, named by `label`.
 
     Small ones stand side by side; those of more than ABREAST subjects, whose numbers could not be
-    read so, one beneath the other. The scale is named by `label` and unit. The path comes back.
+    read so, one beneath the other. The path comes back.
 
     Examples
     --------
@@ -133,24 +134,28 @@ def plot_matrices(matrices: Sequence[Matrix], label: str, path: str | Path) -> P
     ...     plot_matrices([across], "MSE", f"{folder}/across.png").name
     'across.png'
     """
+    from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
+    every = np.concatenate([matrix.values.ravel() for matrix in matrices])
+    scale = Normalize(np.nanmin(every), np.nanmax(every))
     many, count = max(len(matrix.subjects) for matrix in matrices), len(matrices)
-    rows, height = 1, 0.82 * WIDTH / count + 0.4
+    rows, height = 1, 0.82 * WIDTH / count + 0.6
     if many > ABREAST:
         rows, height = count, count * (0.48 * many + 0.9)
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     grid = figure.subplots(rows, count // rows, squeeze=False)
     for axes, matrix in zip(grid.flat, matrices, strict=True):
-        _draw_matrix(axes, matrix, label)
+        image = _draw_matrix(axes, matrix, scale)
+    figure.colorbar(image, ax=list(grid.flat), label=label, shrink=0.65, aspect=20 * rows)
     return save_figure(figure, path)
 
 
-def _draw_matrix(axes: Axes, matrix: Matrix, label: str) -> None:
+def _draw_matrix(axes: Axes, matrix: Matrix, scale: Normalize) -> AxesImage:
     from matplotlib import colormaps
 
     colours = colormaps[SEQUENTIAL].with_extremes(bad=MISSING)
-    image = axes.imshow(np.ma.masked_invalid(matrix.values), colours)
+    image = axes.imshow(np.ma.masked_invalid(matrix.values), colours, norm=scale)
     low, high = image.get_clim()
     for (row, column), value in np.ndenumerate(matrix.values):
         if np.isfinite(value):
@@ -160,7 +165,6 @@ def _draw_matrix(axes: Axes, matrix: Matrix, label: str) -> None:
     ticks, names = range(len(matrix.subjects)), [str(subject) for subject in matrix.subjects]
     axes.set_xticks(ticks, names)
     axes.set_yticks(ticks, names)
-    axes.set_title(f"{matrix.title}\n(colour scale of its own)", loc="left", fontsize=9)
+    axes.set_title(matrix.title, loc="left", fontsize=9)
     axes.set(xlabel="tested on subject", ylabel="trained on subject")
-    label += f" ({matrix.unit})" * bool(matrix.unit)
-    axes.figure.colorbar(image, ax=axes, label=label, shrink=0.65)
+    return image

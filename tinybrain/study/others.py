@@ -11,8 +11,10 @@ from collections.abc import Mapping
 from .page import Section
 from .pieces import Piece, Report, Study, read_report, subject_name
 from .tables import Cell, Table
-from .within import DEMO_NOTE, MEASURES, baselines, cell, rows_of, with_means
+from .within import BRACKETS, DEMO_NOTE, MEASURES, baselines, cell, rows_of, with_means
 
+SHARED = ("Whoever is left out of one model is learned from in all others. Student's t takes rows "
+          "to be independent: of others' models and baselines its intervals may be too narrow.")
 SAMPLES = ("one sample", "mean of samples", "conditional mean")
 
 
@@ -42,8 +44,7 @@ def table(
         f"Left out, {study.kind.upper()}, {short}",
         f"One model of all other subjects: {said}.", ("tested on", *heads),
         with_means(rows),
-        ("In brackets: 95 % intervals, bootstrap over test images; in the row of means over "
-         "subjects.", *[DEMO_NOTE] * study.demo),
+        (BRACKETS, SHARED, *[DEMO_NOTE] * study.demo),
     )
 
 

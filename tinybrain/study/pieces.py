@@ -18,6 +18,7 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -229,12 +230,7 @@ def make(study: Study, piece: Piece) -> bool:
         After Ctrl-C or SIGTERM; the same call continues.
     """
     state, args = look(study, piece), study.arguments(piece)
-    if state.word == "other settings":
-        raise ValueError(
-            f"{study.folder(piece)}: holds a model with other settings:\n  "
-            + "\n  ".join(state.differences)
-            + "\nchoose another --out, --restart to train anew, or --force to take it as it is"
-        )
+    refuse_others([(study.folder(piece), state)])
     if state.word == "finished":
         return False
     began, folder = time.monotonic(), study.folder(piece)
@@ -259,6 +255,28 @@ def make(study: Study, piece: Piece) -> bool:
             print(report.verdict(result.report))
         barrier()
     return True
+
+
+def refuse_others(found: Sequence[tuple[Path, State]]) -> None:
+    """Refuse folders that hold models of other settings.
+
+    Raises
+    ------
+    ValueError
+        There are some: all are named, those with the same differences together.
+    """
+    same: dict[tuple[str, ...], list[str]] = {}
+    for folder, state in found:
+        if state.word == "other settings":
+            same.setdefault(state.differences, []).append(str(folder))
+    lines = []
+    for unlike, folders in same.items():
+        holds = "holds a model" if len(folders) == 1 else "hold models"
+        lines += [f"{', '.join(folders)}: {holds} with other settings:"]
+        lines += [f"  {line}" for line in unlike]
+    if lines:
+        raise ValueError("\n".join(lines) + "\nchoose another --out, --restart to train all "
+                         "models anew, or --force to take those there as they are")
 
 
 def _begin(folder: Path, settings: dict[str, Any], state: State, args: argparse.Namespace) -> None:

@@ -18,7 +18,15 @@ from .drawing import Panel, plot_bars
 from .page import Figure, Section
 from .pieces import PAPERS, WAYS, Piece, Report, Study, read_report, subject_name
 from .tables import Cell, Table, number, value_of
-from .within import DEMO_NOTE, MEASURES, cell, label, over_subjects, rows_of, with_means
+from .within import (
+    MEASURES,
+    cell,
+    label,
+    over_subjects,
+    rows_of,
+    why_left_out,
+    with_means,
+)
 
 TABLES = {
     ("eeg", "mse"): "6", ("eeg", "pattern"): "7", ("meg", "mse"): "8", ("meg", "pattern"): "9",
@@ -53,16 +61,20 @@ def printed(kind: str, measure: str, way: str, subject: int | None = None) -> fl
 
 
 def table(
-    study: Study, reports: Mapping[str, Mapping[int, Report]], measure: str, what: str
+    study: Study, reports: Mapping[str, Mapping[int, Report]], measure: str, what: str,
+    left_out: str,
 ) -> Table:
-    """Subjects down, ways across, ours and then the paper's; reports by way and subject."""
+    """Subjects down, ways across, ours and then the paper's; reports by way and subject.
+
+    The paper's columns are there unless `left_out`, of `within.why_left_out`, says why not.
+    """
     ours = {
         way: [values(of[subject], measure, what) for subject in study.subjects]
         for way, of in reports.items()
     }
     theirs = {
         way: [printed(study.kind, measure, way, subject) for subject in study.subjects]
-        for way in reports if not (study.demo or WAYS[way][1])
+        for way in reports if not (left_out or WAYS[way][1])
     }
     columns: list[Sequence[Cell]] = [*ours.values(), *theirs.values()]
     rows = with_means([
@@ -73,7 +85,7 @@ def table(
         apart = [difference(column, ours[PAPERS]) for column in ours.values()]
         rows += ((f"minus {NAMES[PAPERS]}", *apart, *[None] * len(theirs)),)
     notes = ["In brackets: 95 % intervals, bootstrap over test images; of means and differences "
-             "over subjects."]
+             "Student's t over subjects."]
     if theirs:
         averages = ", ".join(f"{NAMES[way].partition(',')[0]} "
                              f"{printed(study.kind, measure, way):.3f}" for way in theirs)
@@ -83,12 +95,12 @@ def table(
         f"Table {TABLES[study.kind, measure]}, {study.kind.upper()}, {MEASURES[measure][0]} of "
         f"{what}",
         f"Ways of conditioning: {MEASURES[measure][1]}.", ("subject", *heads), rows,
-        tuple(notes + [DEMO_NOTE] * study.demo),
+        tuple(notes + [left_out] * bool(left_out)),
     )
 
 
 def difference(column: Sequence[Cell], reference: Sequence[Cell]) -> Cell:
-    """Mean difference over subjects, with the interval of pairs; None from itself."""
+    """Mean difference over subjects, with the t interval of pairs; None from itself."""
     apart = [value_of(a) - value_of(b) for a, b in zip(column, reference)]
     return over_subjects(apart)[0] if np.any(apart) else None
 
@@ -101,24 +113,26 @@ def section(study: Study, folder: Path) -> Section:
     }
     numbers = {"eeg": "Tables 6 and 7", "meg": "Tables 8 and 9"}[study.kind]
     whats = ("one sample", "conditional mean")
-    made = [
-        table(study, reports, measure, what) for measure in ("mse", "pattern") for what in whats
-    ]
+    left_out = why_left_out(study)
+    made = [table(study, reports, measure, what, left_out)
+            for measure in ("mse", "pattern") for what in whats]
     every = [report for of in reports.values() for report in of.values()]
     labels = tuple(label(measure, every) for measure in ("mse", "pattern"))
-    path = figure(study, made, whats, labels, folder)
+    path = figure(study, made, whats, labels, folder, marked=not left_out)
     caption = (
         f"As the paper's Figure 5, {study.kind.upper()}: averages over subjects; lines on bars are "
-        "95 % intervals over subjects"
-    ) + (", diamonds the paper's averages" * (not study.demo) + ".")
+        "95 % intervals, Student's t over subjects"
+    ) + (", diamonds the paper's averages" * (not left_out) + ".")
     title = f"{numbers} and Figure 5: {study.kind.upper()}, ways of conditioning"
     return Section(title, (*made, Figure(path, caption)))
 
 
 def figure(
-    study: Study, made: list[Table], whats: tuple[str, ...], labels: tuple[str, ...], folder: Path
+    study: Study, made: list[Table], whats: tuple[str, ...], labels: tuple[str, ...], folder: Path,
+    *, marked: bool,
 ) -> Path:
-    """Figure 5 of the tables (MSE of each of `whats`, then PCC), of axes with these labels."""
+    """Figure 5 of the tables (MSE of each of `whats`, then PCC), of axes with these labels; the
+    paper's averages are marked or not."""
     panels = []
     for i, measure in enumerate(("mse", "pattern")):
         rows = [
@@ -126,7 +140,7 @@ def figure(
             for one in made[i * len(whats) : (i + 1) * len(whats)]
         ]
         means = [[number(mean) for mean in row[1 : len(WAYS) + 1]] for row in rows]
-        marks = {} if study.demo else {"paper": [printed(study.kind, measure, w) for w in WAYS]}
+        marks = {"paper": [printed(study.kind, measure, w) for w in WAYS]} if marked else {}
         groups = tuple(name.replace(", ", ",\n") for name in NAMES.values())
         panels.append(Panel(labels[i], groups, dict(zip(whats, means)), marks))
     return plot_bars(panels, folder / f"ways-{study.kind}.png")

@@ -12,7 +12,6 @@ from ..topography_sheets import evoked, plot_contact_sheet, plot_subject
 from . import cross, ways, within
 from .page import Figure, Part, Section
 from .pieces import WAYS, Piece, Study, read_report, subject_name
-from .within import DEMO_NOTE
 
 
 def sections(found: Sequence[Study], folder: Path) -> list[Section]:
@@ -28,7 +27,7 @@ def sections(found: Sequence[Study], folder: Path) -> list[Section]:
 
 def summary(found: Sequence[Study]) -> Section:
     """What was run, and the verdict of each model in words."""
-    body: list[Part] = [DEMO_NOTE] * any(study.demo for study in found)
+    body: list[Part] = list(dict.fromkeys(filter(None, map(within.why_left_out, found))))
     for study in found:
         subjects = ", ".join(map(str, study.subjects))
         body.append(

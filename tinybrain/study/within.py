@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import paper
-from ..uncertainty import Interval, bootstrap
+from .. import generated, paper
+from ..uncertainty import Interval, student
 from .drawing import Panel, plot_bars
 from .page import Figure, Section
 from .pieces import Piece, Report, Study, read_report, subject_name
@@ -32,7 +32,25 @@ MEASURES = {
 BASELINES = ("mean ERP", "ridge", "ridge with products", "noise ceiling")
 ADDED_TO = "ridge with products"  # the baseline that is there where a network adds to it
 DEMO_NOTE = ("Demo: recordings are simulated, in units of their own, and models tiny. The paper's "
-             "numbers are therefore left out; beside real recordings they have their column.")
+             "numbers are left out; beside recordings of its form they have their column.")
+BRACKETS = ("In brackets: 95 % intervals, bootstrap over test images; in the row of means "
+            "Student's t over subjects.")
+
+
+def why_left_out(study: Study) -> str:
+    """Why the paper's numbers are left out of a study whose pieces are finished; "" if they stand.
+
+    Raises FileNotFoundError or ValueError as `generated.read`.
+    """
+    if study.demo:
+        return DEMO_NOTE
+    for piece in study.pieces():
+        n, h, w = generated.read(study.folder(piece)).recorded.shape
+        if not paper.comparable(study.kind, (n, h, w)):
+            images, sensors, points = paper.FORM[study.kind]
+            return (f"The paper's numbers are left out: they are of {images} test images and "
+                    f"{sensors} sensors x {points} time points, {piece.of} has {n} and {h} x {w}.")
+    return ""
 
 
 def rows_of(report: Report) -> dict[str, dict[str, Any]]:
@@ -71,7 +89,7 @@ def cell(row: Mapping[str, Any], measure: str) -> float | Interval | None:
 
 
 def over_subjects(cells: Sequence[Cell]) -> tuple[float | Interval | None, float | None]:
-    """Mean with its bootstrap interval over subjects, and sample standard deviation (n - 1).
+    """Mean with Student's t interval over subjects, and sample standard deviation (n - 1).
 
     None for what does not exist: of missing numbers, or the deviation of a single one.
 
@@ -83,7 +101,7 @@ def over_subjects(cells: Sequence[Cell]) -> tuple[float | Interval | None, float
         return None, None
     if len(values) < 2:
         return float(values[0]), None
-    return bootstrap(values), float(values.std(ddof=1))
+    return student(values), float(values.std(ddof=1))
 
 
 def with_means(rows: Sequence[Sequence[Cell]]) -> Rows:
@@ -108,13 +126,16 @@ def paper_value(kind: str, subject: int, measure: str) -> float | None:
     return None if place is None or subject not in values else values[subject][place]
 
 
-def table(study: Study, reports: Mapping[int, Report], measure: str) -> Table:
-    """Subjects down, models and baselines across; mean and deviation over subjects beneath."""
+def table(study: Study, reports: Mapping[int, Report], measure: str, left_out: str) -> Table:
+    """Subjects down, models and baselines across; mean and deviation over subjects beneath.
+
+    The paper's column is there unless `left_out`, of `why_left_out`, says why not.
+    """
     short, said = MEASURES[measure]
     names = ["one sample", "mean of samples", "conditional mean"]
     names += baselines(reports.values())
     units = {report["unit"] for report in reports.values()}
-    in_paper = measure != "image" and not study.demo
+    in_paper = measure != "image" and not left_out
     rows = []
     for subject, report in reports.items():
         found = rows_of(report)
@@ -125,10 +146,7 @@ def table(study: Study, reports: Mapping[int, Report], measure: str) -> Table:
     unit = f" in {', '.join(sorted(units))} squared" if measure == "mse" else ""
     number = NUMBER[study.kind]
     printed = paper.AVERAGE[study.kind][0 if measure == "mse" else 1]
-    notes = [
-        "In brackets: 95 % intervals, bootstrap over test images; in the row of means over "
-        "subjects."
-    ]
+    notes = [BRACKETS]
     if ADDED_TO in names:
         notes.append("The network adds to ridge with products, where that is there: only what is "
                      "better than it has the network learned.")
@@ -140,7 +158,7 @@ def table(study: Study, reports: Mapping[int, Report], measure: str) -> Table:
     return Table(
         f"Table {number}, {study.kind.upper()}, {short}",
         f"Within subject: {said}{unit}.", columns, with_means(rows),
-        tuple(notes + [DEMO_NOTE] * study.demo),
+        tuple(notes + [left_out] * bool(left_out)),
     )
 
 
@@ -156,7 +174,8 @@ def panel(made: Table, label: str) -> Panel:
 def section(study: Study, folder: Path) -> Section:
     """The tables of a study whose pieces are finished, and their figure, drawn into `folder`."""
     reports = {s: read_report(study, Piece(study.kind, s)) for s in study.subjects}
-    tables = [table(study, reports, measure) for measure in MEASURES]
+    left_out = why_left_out(study)
+    tables = [table(study, reports, measure, left_out) for measure in MEASURES]
     labels = [label(measure, reports.values()) for measure in MEASURES]
     path = plot_bars(
         [panel(made, said) for made, said in zip(tables, labels)],
@@ -164,7 +183,7 @@ def section(study: Study, folder: Path) -> Section:
     )
     caption = (
         f"Table {NUMBER[study.kind]} as bars: {study.kind.upper()}, trained and tested on the same "
-        "subject. Lines on bars: 95 % intervals."
+        "subject. Lines on bars: 95 % intervals, those of means Student's t over subjects."
     )
     title = f"Table {NUMBER[study.kind]}: {study.kind.upper()}, within subject"
     return Section(title, (*tables, Figure(path, caption)))
