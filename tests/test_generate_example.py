@@ -157,6 +157,28 @@ def test_fif_holds_the_same_signals(tmp_path, monkeypatch):
     assert not (tmp_path / "more").exists()
 
 
+@pytest.mark.parametrize("broken", [False, True])
+def test_fif_without_mne_is_refused_before_anything_is_drawn(broken, tmp_path, monkeypatch):
+    """Where it is not installed, and where it is without something that it imports."""
+    if broken:
+        (tmp_path / "lib/mne").mkdir(parents=True)
+        (tmp_path / "lib/mne/__init__.py").write_text("import lacking_part")
+        for name in [name for name in sys.modules if name.split(".")[0] == "mne"]:
+            monkeypatch.delitem(sys.modules, name)
+        monkeypatch.syspath_prepend(tmp_path / "lib")
+    else:
+        monkeypatch.setitem(sys.modules, "mne", None)  # as Python marks what cannot be imported
+    np.save(tmp_path / "f.npy", np.ones((2, 12)))
+    path = saved(tmp_path / "model.pt", prepared(heldout=0.0)[0])
+    args = (path, tmp_path / "f.npy", "--out", tmp_path / "out", "--fif", "--device", "cpu")
+    monkeypatch.setattr(sys, "argv", ["generate.py", *map(str, args)])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(ROOT / "examples/generate.py"), run_name="__main__")
+    told = "generate.py: --fif needs MNE-Python: pip install 'tinybrain-ddpm[mne]'"
+    assert ended.value.code.startswith(told) and ("lacking_part" in ended.value.code) == broken
+    assert not (tmp_path / "out").exists()
+
+
 # -------------------------------------------------------------------------------------------------
 # BrainSignals.save and load
 

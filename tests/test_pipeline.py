@@ -15,6 +15,7 @@ from tests.test_train import CONFIG, prepared, recording, weights
 from tinybrain.clip.model import VisionConfig
 from tinybrain.denoiser import seeded
 from tinybrain.encoder import Encoder, random_encoder
+from tinybrain.generation import Plan
 from tinybrain.pipeline import BrainSignals, ImageToBrain
 from tinybrain.recipes import PAPER, TINYBRAIN
 from tinybrain.recorded import OwnRecording
@@ -157,6 +158,35 @@ def test_no_images_and_no_trials_are_named(exact):
                 exact.mean(FEATURES, **{name: count})
 
 
+def test_what_is_no_whole_number_is_named(exact):
+    for count in (2.5, 2.0, "2", None):
+        told = f"is {count!r}; wanted a whole number, 1 or more"
+        for name in ("trials", "batch_size", "steps"):
+            if (name, count) != ("steps", None):
+                with pytest.raises(ValueError, match=f"^{name} {told}"):
+                    exact.generate(FEATURES, **{name: count})
+        for name in ("draws", "batch_size"):
+            with pytest.raises(ValueError, match=f"^{name} {told}"):
+                exact.mean(FEATURES, **{name: count})
+        with pytest.raises(ValueError, match=f"^trials {told}"):
+            Plan(trials=count).settled(exact)
+    with pytest.raises(ValueError, match="^steps is 2.5; wanted a whole number"):
+        Plan(steps=2.5).settled(exact)
+    for kind in (np.int64, np.int32):
+        signals = exact.generate(FEATURES[:2], kind(3), steps=kind(2), batch_size=kind(4))
+        assert signals.data.shape == (2, 3, 3, 8)
+        assert exact.mean(FEATURES[:2], draws=kind(2)).data.shape == (2, 1, 3, 8)
+
+
+def test_a_device_that_is_not_there_is_named(tmp_path):
+    path = gaussian_model().save(tmp_path / "model.pt")
+    for device in ("cuda:99", torch.device("cuda:99"), "gpu"):
+        with pytest.raises(ValueError, match=rf"device '{device}' cannot be used .* wanted cpu"):
+            ImageToBrain.load(path, device=device)
+    for device in ("cpu", torch.device("cpu")):
+        assert ImageToBrain.load(path, device=device).device == torch.device("cpu")
+
+
 def test_floats_that_may_be_meant_as_images_are_told_so(exact):
     hint = r"if these are images they must be uint8 \(H, W, 3\)"
     for shape in ((40, 50, 3), (2, 40, 50, 3)):
@@ -237,6 +267,18 @@ def test_a_sampler_may_be_a_function(exact):
     np.testing.assert_array_equal(exact.generate(FEATURES[:2], sampler=ddim, steps=4).data, wanted)
     *_, last = exact.denoise_steps(FEATURES[:2], sampler=ddim, steps=4)
     np.testing.assert_allclose(last.y0, wanted[:, 0], rtol=1e-5, atol=1e-6)
+
+
+def test_a_sampler_that_is_none_is_told_what_one_yields(exact):
+    def tensors(ddpm, denoiser, context, shape, *, steps, guidance, generator):
+        yield context
+
+    def number(ddpm, denoiser, context, shape, *, steps, guidance, generator):
+        return 3
+
+    for wrong in (number, tensors, 3):
+        with pytest.raises(TypeError, match="; a sampler of your own yields samplers.Step$"):
+            exact.generate(FEATURES[:1], sampler=wrong)
 
 
 def test_denoising_refuses_what_generating_does(exact):

@@ -228,7 +228,7 @@ def test_maps_that_cannot_be_drawn_are_refused(signals):
         make(("Oz", "Cz", "A", "B")).plot_topography()
     with pytest.raises(ValueError, match=r"S4 and 58 more: .* out; or give places=.*--layout FILE"):
         make([f"S{h}" for h in range(63)]).plot_topography()
-    with pytest.raises(ValueError, match="three sensors or more"):
+    with pytest.raises(ValueError, match="2 sensors: a map wants three or more"):
         signals.pick(["Oz", "Cz"]).plot_topography()
     with pytest.raises(ValueError, match="no image 2"):
         signals.plot_topography(image=2)

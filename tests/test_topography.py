@@ -15,7 +15,7 @@ from tests.kept_figures import keep_figures
 from tinybrain import scalp, style, topography
 from tinybrain.scalp import MARGIN, interpolate
 from tinybrain.things.sensors import THINGS_EEG2_63, THINGS_MEG_271, layout
-from tinybrain.topography import MINUS, PIXELS, draw_maps, nearest_samples
+from tinybrain.topography import MINUS, PIXELS, draw_painted, nearest_samples, paint
 
 
 def rings(*radii):
@@ -181,6 +181,11 @@ def test_maps_and_extremes_are_those_of_mne_at_1000_points(names, extrapolate):
 
 
 # Drawing -----------------------------------------------------------------------------------------
+
+
+def draw_maps(axes, values, xy):
+    maps, limit = paint(values, xy)
+    return draw_painted(axes, maps, xy, limit)
 
 
 def draw(path, rows, xy=CAP, **more):

@@ -61,6 +61,7 @@ def model(path: Path) -> None:
     assert_type(signals.pick(["O1", "Oz"], tmin=0.1, tmax=0.2).average(), BrainSignals)
     assert_type(signals.data, NDArray[Any])
     assert_type(signals.sensors, tuple[str, ...])
+    assert_type(signals.images, tuple[str, ...])
     assert_type(model.save("model.pt"), Path)
 
 

@@ -83,6 +83,7 @@ class Plan:
             samplers.find(self.sampler)
             usual = samplers.usual_steps(self.sampler, recipe.timesteps)
         steps = usual if steps is None else steps
+        check_counts(steps=steps)
         if not 1 <= steps <= recipe.timesteps:
             raise ValueError(f"steps is {steps}; wanted 1 to {recipe.timesteps}, the schedule's")
         model.check_guidance(1.0 if self.guidance is None else self.guidance)

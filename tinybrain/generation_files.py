@@ -18,7 +18,6 @@ Letters: n images, k trials, b rows of a block, h sensors, w time points.
 from __future__ import annotations
 
 import os
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -125,8 +124,12 @@ def finish(folder: Path) -> None:
 
 def check_fif(shape: tuple[int, ...]) -> None:
     """Raise if signals (n, k, h, w) cannot become one FIF file: no MNE, or too large for it."""
-    if find_spec("mne") is None:
-        raise ImportError("--fif needs MNE-Python: pip install 'tinybrain-ddpm[mne]'")
+    try:
+        import mne  # noqa: F401  not only looked for: one without its parts would fail at the end
+    except ImportError as error:
+        raise ImportError(
+            f"--fif needs MNE-Python: pip install 'tinybrain-ddpm[mne]' ({error})"
+        ) from error
     size = 4 * int(np.prod(shape))
     if size > FIF_LIMIT:
         raise ValueError(
@@ -137,7 +140,7 @@ def check_fif(shape: tuple[int, ...]) -> None:
 
 
 def write_fif(folder: Path) -> Path:
-    """signals-epo.fif from the finished signals: n k epochs, each event the image's number."""
+    """signals-epo.fif from the finished signals: n k epochs, each event an image as in `to_mne`."""
     part = folder / f"part-{FIF}"  # MNE wants this ending
     BrainSignals.load(folder).to_mne().save(part, overwrite=True, verbose="error")
     os.replace(part, folder / FIF)

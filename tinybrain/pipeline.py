@@ -8,6 +8,7 @@ Letters: n images, k trials, b batch, h sensors, w time points, l tokens, d widt
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -18,17 +19,23 @@ from torch import Tensor
 from . import parallel, samplers
 from .denoiser import seeded
 from .model_files import read_model, save_model
-from .parallel import Ranks
+from .parallel import Ranks, pick_device
 from .samplers import Sampler, Step
+from .signal_axes import with_names
 from .signals import BrainSignals
 from .subjects import per_subject
 from .system import Captions, Images, System
 
 
-def check_counts(trials: int = 1, batch_size: int = 1, draws: int = 1) -> None:
-    """ValueError for less than one of what is to be drawn; it names which."""
-    for name, count in (("trials", trials), ("batch_size", batch_size), ("draws", draws)):
-        if count < 1:
+def check_counts(trials: int = 1, batch_size: int = 1, draws: int = 1, steps: int = 1) -> None:
+    """ValueError for less than one of what is to be drawn, or for a fraction; it names which."""
+    given = {"trials": trials, "batch_size": batch_size, "draws": draws, "steps": steps}
+    for name, count in given.items():
+        try:
+            whole = operator.index(count)
+        except TypeError:
+            raise ValueError(f"{name} is {count!r}; wanted a whole number, 1 or more") from None
+        if whole < 1:
             raise ValueError(f"{name} is {count}; wanted 1 or more")
 
 
@@ -72,7 +79,9 @@ class ImageToBrain(System):
 
         Returns
         -------
-        BrainSignals with data (n, k, h, w)
+        BrainSignals with data (n, k, h, w), and the names of the images as its `images`: their
+        paths from the folder that all are in. Arrays, features and pictures that were not opened
+        from a file have none.
 
         Raises
         ------
@@ -89,6 +98,7 @@ class ImageToBrain(System):
         """
         check_counts(trials, batch_size)
         self.check_guidance(guidance)
+        images, names = self._with_names(images)
         context = self.encode(images, captions, subject=subject, progress=progress)
         rows = [(image, trial) for image in range(len(context)) for trial in range(trials)]
         data = torch.zeros(len(rows), *self.shape)
@@ -100,7 +110,7 @@ class ImageToBrain(System):
             )
         if here.size > 1:
             data = parallel.total(data.to(self.device)).cpu()
-        return self._signals(rearrange(data, "(n k) h w -> n k h w", k=trials))
+        return self._signals(rearrange(data, "(n k) h w -> n k h w", k=trials), names)
 
     def draw(
         self, context: Tensor, rows: Sequence[tuple[int, int]], *,
@@ -112,11 +122,16 @@ class ImageToBrain(System):
         `rows` are the numbers (image, trial) of each: with the seed they are all its noise.
         """
         sampler, steps = self._way(sampler, steps)
-        y0 = samplers.sample(
-            self.ddpm, self.denoiser(), self.condition(context), self.shape, sampler=sampler,
-            steps=steps, guidance=guidance, generator=[seeded(seed, *row) for row in rows],
-            progress=progress,
-        )
+        try:
+            y0 = samplers.sample(
+                self.ddpm, self.denoiser(), self.condition(context), self.shape, sampler=sampler,
+                steps=steps, guidance=guidance, generator=[seeded(seed, *row) for row in rows],
+                progress=progress,
+            )
+        except (TypeError, AttributeError) as error:
+            if isinstance(sampler, str):
+                raise
+            raise TypeError(f"{error}; a sampler of your own yields samplers.Step") from error
         return self.signal(y0, self.base(context), self.weights(context))
 
     def mean(
@@ -134,7 +149,7 @@ class ImageToBrain(System):
 
         Returns
         -------
-        BrainSignals with data (n, 1, h, w)
+        BrainSignals with data (n, 1, h, w), `images` as those of `generate`
 
         Raises
         ------
@@ -148,6 +163,7 @@ class ImageToBrain(System):
         (2, 1, 3, 16)
         """
         check_counts(draws=draws, batch_size=batch_size)
+        images, names = self._with_names(images)
         context = self.encode(images, captions, subject=subject)
         base, condition = self.base(context), self.condition(context)
         parts = []
@@ -157,7 +173,7 @@ class ImageToBrain(System):
                 self.ddpm, self.denoiser(), condition[of], self.shape, draws=draws
             )
             parts.append(self.signal(y0, base[of], self.weights(context[of])))
-        return self._signals(rearrange(torch.cat(parts), "n h w -> n 1 h w"))
+        return self._signals(rearrange(torch.cat(parts), "n h w -> n 1 h w"), names)
 
     def denoise_steps(
         self, images: Images | None = None, *, captions: Captions = None,
@@ -208,7 +224,9 @@ class ImageToBrain(System):
         usual = self.recipe.sampling_steps
         if isinstance(sampler, str):
             usual = samplers.usual_steps(sampler, self.ddpm.steps)
-        return sampler or self.recipe.sampler, usual if steps is None else steps
+        steps = usual if steps is None else steps
+        check_counts(steps=steps)
+        return sampler or self.recipe.sampler, steps
 
     def check_guidance(self, guidance: float) -> None:
         """ValueError for guidance that is no number, or not 1 on a model that cannot have it."""
@@ -220,8 +238,12 @@ class ImageToBrain(System):
                 "trained with drop_context=0"
             )
 
-    def _signals(self, data: Tensor) -> BrainSignals:
-        return BrainSignals(data.numpy(), self.sensors, self.times, self.kind, self.unit)
+    def _with_names(self, images: Images | None) -> tuple[Images | None, tuple[str, ...]]:
+        """Images, a folder listed, and their names; none of images that the model does not see."""
+        return with_names(images) if self.encoder.sees else (images, ())
+
+    def _signals(self, data: Tensor, images: tuple[str, ...]) -> BrainSignals:
+        return BrainSignals(data.numpy(), self.sensors, self.times, self.kind, self.unit, images)
 
     # ---------------------------------------------------------------------------------------------
     # Files
@@ -253,6 +275,7 @@ class ImageToBrain(System):
         Raises
         ------
         FileNotFoundError, ValueError
-            As `checkpoint.load`.
+            As `checkpoint.load`; torch has no such device here.
         """
+        device = pick_device(name=str(device))
         return cls(**read_model(path)).to(device)

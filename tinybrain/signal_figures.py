@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .signals import BrainSignals
 
 MOST = 6  # sensors in one figure
+COLUMNS = 11  # maps in one line of a figure
 Places = Mapping[str, Sequence[float]]  # (x, y) in head radii by name, as `layouts` reads them
 
 
@@ -79,7 +80,9 @@ def _draw_trials(
 def draw_topography(
     signals: BrainSignals, every: float, image: int | None, places: Places | None
 ) -> Figure:
-    """`BrainSignals.plot_topography`: a row of maps of the mean over trials."""
+    """`BrainSignals.plot_topography`: maps of the mean over trials, in lines of at most COLUMNS."""
+    if (h := len(signals.sensors)) < 3:
+        raise ValueError(f"{h} sensor{'s' * (h > 1)}: a map wants three or more")
     xy = check_positions(layout(signals.sensors, places), signals.sensors)
     which = slice(None) if image is None else [_number(signals, image)]
     first, last = (float(signals.times[end]) for end in (0, -1))
@@ -93,6 +96,7 @@ def draw_topography(
     figure, _ = lay_out(
         rearrange(mean, "h c -> 1 c h"), xy, labels=["Generated"], times=signals.times[shown],
         unit=signals.unit, colours={"Generated": GENERATED}, title=_averaged(signals, image),
+        most=COLUMNS,
     )
     return figure
 

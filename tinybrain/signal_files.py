@@ -1,7 +1,8 @@
 """The files of a folder of generated signals: what they hold, written and read with checks.
 
     signals.npy     (n, k, h, w) float32
-    signals.json    format, version, shape, sensors, times, kind, unit; of `generation` also more
+    signals.json    format, version, shape, sensors, times, kind, unit; images where their names are
+                    known; of `generation` also more
 
 Letters: n images, k trials, h sensors, w time points.
 """
@@ -21,9 +22,10 @@ FORMAT, VERSION = "tinybrain signals", 1
 ARRAY, ABOUT = "signals.npy", "signals.json"
 KINDS = ("eeg", "meg")
 Check = tuple[Callable[[Any], bool], str]  # whether a value will do; what is wanted, in words
+NAMES: Check = (lambda v: _is_list(v, str), "names")
 WANTED: dict[str, Check] = {  # of signals.json
     "shape": (lambda v: _is_list(v, int) and len(v) == 4 and min(v) > 0, "four lengths"),
-    "sensors": (lambda v: _is_list(v, str), "names"),
+    "sensors": NAMES,
     "times": (lambda v: _is_list(v, (int, float)) and bool(np.isfinite(v).all()), "seconds"),
     "kind": (lambda v: v in KINDS, "'eeg' or 'meg'"),
     "unit": (lambda v: isinstance(v, str), "a string"),
@@ -42,7 +44,8 @@ def axes(
 
 
 def check_axes(
-    shape: Sequence[int], sensors: Sequence[str], times: Sequence[float] | np.ndarray, kind: str
+    shape: Sequence[int], sensors: Sequence[str], times: Sequence[float] | np.ndarray, kind: str,
+    images: Sequence[str] = (),
 ) -> None:
     """ValueError unless an array of this shape is signals (n, k, h, w) with these axes."""
     if len(shape) != 4 or 0 in shape:
@@ -56,6 +59,8 @@ def check_axes(
         )
     if kind not in KINDS:
         raise ValueError(f"kind is {kind!r}; wanted 'eeg' or 'meg'")
+    if images and len(images) != shape[0]:
+        raise ValueError(f"data are of {shape[0]} images, but there are names of {len(images)}")
 
 
 def write_about(path: Path, about: dict[str, Any]) -> Path:
@@ -77,7 +82,8 @@ def read_about(path: Path) -> dict[str, Any] | None:
         raise ValueError(
             f"{path}: version {version!r}, this tinybrain reads up to {VERSION}; update tinybrain"
         )
-    for key, (holds, what) in WANTED.items():
+    wanted = WANTED | ({"images": NAMES} if "images" in about else {})
+    for key, (holds, what) in wanted.items():
         if not holds(about.get(key)):
             raise ValueError(f"{path}: {key} is {str(about.get(key))[:60]!r}; wanted {what}")
     if about["shape"][2:] != [len(about["sensors"]), len(about["times"])]:
@@ -85,6 +91,8 @@ def read_about(path: Path) -> dict[str, Any] | None:
             f"{path}: shape {about['shape']}, but {len(about['sensors'])} sensors and "
             f"{len(about['times'])} times"
         )
+    if (named := len(about.get("images", ()))) not in (0, about["shape"][0]):
+        raise ValueError(f"{path}: shape {about['shape']}, but {named} names of images")
     return about
 
 

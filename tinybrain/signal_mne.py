@@ -76,7 +76,20 @@ def to_epochs(signals: BrainSignals) -> EpochsArray:
     index = np.arange(len(trials))
     events = np.stack([index, 0 * index, index // signals.data.shape[1]], axis=1)
     trials = trials if factor is None else factor * trials
-    return mne.EpochsArray(trials, info, events, tmin=float(signals.times[0]), verbose="error")
+    return mne.EpochsArray(
+        trials, info, events, tmin=float(signals.times[0]), event_id=_event_id(signals.images),
+        verbose="error",
+    )
+
+
+def _event_id(images: tuple[str, ...]) -> dict[str, int] | None:
+    """The number of each image by its name; None where names will not do, as `to_mne` tells."""
+    # A FIF file has events divided by semicolons, and MNE writes with those what Latin-1 lacks.
+    text = "".join(images)
+    held = ";" not in text and text == text.encode("latin-1", "ignore").decode("latin-1")
+    if not images or not held or len(set(images)) < len(images):
+        return None
+    return {name: number for number, name in enumerate(images)}
 
 
 def _rate(times: np.ndarray) -> float:

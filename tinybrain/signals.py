@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .files import write_atomically
+from .signal_axes import sample_columns, sensor_rows
 from .signal_files import ABOUT, ARRAY, axes, check_axes, map_array, read_about, write_about
 
 if TYPE_CHECKING:
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from mne import EpochsArray
 
     from .signal_figures import Places
-
-NEAR = 1e-6  # seconds: sampling times are rounded fractions, 0.1 may be 0.1000000015
-LONG = 20  # seconds: who asks for more means milliseconds
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -41,10 +38,12 @@ class BrainSignals:
     times : (w,) float64 array, seconds from image onset
     kind : "eeg" or "meg"
     unit : as the training recording's
+    images : n names, the files' paths from the folder that all are in, such as
+        "00001_aardvark/aardvark_01b.jpg"; or none where they are not known
 
     Raises
     ------
-    ValueError : data of another shape than the sensors and times say; another kind.
+    ValueError : data of another shape than sensors, times and images say; another kind.
 
     Examples
     --------
@@ -65,9 +64,10 @@ class BrainSignals:
     times: np.ndarray
     kind: str
     unit: str
+    images: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        check_axes(np.shape(self.data), self.sensors, self.times, self.kind)
+        check_axes(np.shape(self.data), self.sensors, self.times, self.kind, self.images)
 
     def __repr__(self) -> str:
         """One line, without values."""
@@ -105,8 +105,8 @@ class BrainSignals:
         >>> signals.pick("O1", tmin=0.1, tmax=0.2).data
         array([[[[55, 56, 57, 58, 59, 60]]]])
         """
-        rows = _rows(self.sensors, sensors)
-        columns = _columns(self.times, tmin, tmax)
+        rows = sensor_rows(self.sensors, sensors)
+        columns = sample_columns(self.times, tmin, tmax)
         return replace(
             self, data=np.array(self.data[:, :, rows[:, None], columns]),  # (n, k, h', w')
             sensors=tuple(self.sensors[row] for row in rows), times=np.array(self.times)[columns],
@@ -168,6 +168,8 @@ class BrainSignals:
     ) -> Figure | Path:
         """Scalp maps over time of the mean over trials, of one image or of all together.
 
+        More than eleven maps go on in further lines.
+
         Parameters
         ----------
         path : as for `plot`
@@ -207,6 +209,11 @@ class BrainSignals:
 
     def to_mne(self) -> EpochsArray:
         """All trials as an `mne.EpochsArray` of n * k epochs; the event of each is its image.
+
+        Events are numbers, images counted from 0. Where `images` are known and all different, each
+        number has its image's name: `epochs["00001_x/x_01.jpg"]`, or the whole folder by MNE's
+        reading of the slash, `epochs["00001_x"]`. If a FIF file cannot hold the names, for a
+        semicolon or a letter beyond Latin-1, they are the numbers themselves: `epochs["0"]`.
 
         Sensors have the places of `things.sensors.positions`, in metres in head coordinates: EEG
         electrodes on a sphere of 95 mm, with nasion and ears; MEG channels, of the type "mag" and
@@ -270,6 +277,7 @@ class BrainSignals:
         """
         folder = Path(folder)
         about = axes(self.data.shape, self.sensors, self.times, self.kind, self.unit)
+        about |= {"images": list(self.images)} if self.images else {}
         (folder / ABOUT).unlink(missing_ok=True)  # never beside an array it does not describe
         data = np.asarray(self.data, dtype=np.float32)
         write_atomically(folder / ARRAY, lambda file: np.save(file, data))
@@ -300,46 +308,8 @@ class BrainSignals:
             )
         data = map_array(folder / ARRAY, tuple(about["shape"]))
         times = np.array(about["times"], dtype=np.float64)
-        return cls(data, tuple(about["sensors"]), times, about["kind"], about["unit"])
-
-
-def _rows(sensors: Sequence[str], wanted: str | Sequence[str] | None) -> np.ndarray:
-    """The places of sensors by their names."""
-    if wanted is None:
-        return np.arange(len(sensors))
-    wanted = [wanted] if isinstance(wanted, str) else list(wanted)
-    if not wanted:
-        raise ValueError("no sensors asked for: give one name or more, or None for all")
-    if unknown := [name for name in wanted if name not in sensors]:
-        raise ValueError("; ".join(_unknown(str(name), sensors) for name in unknown))
-    if twice := sorted({name for name in wanted if wanted.count(name) > 1}):
-        raise ValueError(f"asked for {', '.join(twice)} more than once; wanted each sensor once")
-    return np.array([list(sensors).index(name) for name in wanted])
-
-
-def _unknown(name: str, sensors: Sequence[str]) -> str:
-    """That there is no such sensor, and which have names like it."""
-    by_capitals = {sensor.upper(): sensor for sensor in sensors}
-    near = get_close_matches(name.upper(), by_capitals, n=4, cutoff=0.5)
-    shown = [by_capitals[upper] for upper in near] or [*sensors[:8], "..."][: len(sensors)]
-    return f"no sensor {name!r}; {'near it' if near else 'there'} are {', '.join(shown)}"
-
-
-def _columns(times: np.ndarray, tmin: float | None, tmax: float | None) -> np.ndarray:
-    """The places of the samples from tmin to tmax."""
-    low, high = (-np.inf if tmin is None else tmin), (np.inf if tmax is None else tmax)
-    times = np.asarray(times)
-    for name, bound in (("tmin", low), ("tmax", high)):
-        if max(LONG, np.abs(times).max()) < abs(bound) < np.inf:
-            span = f"{times[0]:g} to {times[-1]:g} s; did you mean {bound / 1000:g}?"
-            raise ValueError(f"{name} is {bound:g}: times are in seconds, here from {span}")
-    columns = np.flatnonzero((times >= low - NEAR) & (times <= high + NEAR))
-    if not len(columns):
-        raise ValueError(
-            f"no sample from {low:g} to {high:g} s; the signals run from {times[0]:g} to "
-            f"{times[-1]:g} s in steps of {np.diff(times[:2]).sum():g} s (tmin, tmax are seconds)"
-        )
-    return columns
+        images = tuple(about.get("images", ()))  # files of early versions have none
+        return cls(data, tuple(about["sensors"]), times, about["kind"], about["unit"], images)
 
 
 def _give(figure: Figure, path: str | Path | None) -> Figure | Path:

@@ -5,7 +5,6 @@ Letters: n images, l tokens, d width.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from .contexts import encoder_of
 from .encoder import Encoder, read_captions
 from .features import count_rows
 from .pipeline import ImageToBrain
+from .signal_axes import image_names
 from .things.images import list_images
 
 # What tells one maker of features from another, as far as both say it.
@@ -93,8 +93,7 @@ def find_stimuli(sources: Sequence[str | Path], captions: str | Path | None = No
         found = _features(paths[0])
     else:
         images = list_images(paths)
-        root = os.path.commonpath([os.path.abspath(image.parent) for image in images])
-        names = tuple(Path(os.path.relpath(image, root)).as_posix() for image in images)
+        names = image_names(images)
         found = Stimuli(names, dict(zip(names, images)), images)
     if captions is None:
         return found

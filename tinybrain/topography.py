@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 CELL = 2.4  # head radii that a map is given: the head, its nose and some air
 PIXELS = 96  # across a cell
+SIDE, TOP = 0.8, 0.3  # inches: of a cell, and of the words above a line of them
+AIR = 0.03  # inches between the words beside a colour bar and the figure's edge
 
 
 def plot_topographies(
@@ -88,31 +90,39 @@ def plot_topographies(
 def lay_out(
     values: np.ndarray, xy: np.ndarray, *, labels: Sequence[str], times: np.ndarray, unit: str,
     title: str | None = None, colours: Mapping[str, str] | None = None, margin: float = 0.0,
+    most: int | None = None,
 ) -> tuple[Figure, Axes]:
     """A figure of maps of values (r, c, h), rows and columns named, with its colour bar.
 
-    `margin` inches stay free at the left. In the axes that come back each map is one unit wide.
+    `margin` inches stay free at the left. More columns than `most` go on in further lines beneath,
+    of like length. In the axes that come back, the first line's, each map is one unit wide.
     """
     from matplotlib.figure import Figure
 
-    r, c, _ = values.shape
+    (maps, limit), (r, c, _) = paint(values, xy), values.shape
+    lines = np.array_split(np.arange(c), -(-c // (most or c)))
     labels, colours = [label.replace(" - ", f"\n{MINUS} ") for label in labels], colours or {}
     longest = max(len(line) for label in labels for line in label.split("\n"))
-    side, right, top = 0.8, 0.9, 0.6 if title else 0.3  # inches
-    left = margin + 0.2 + 0.1 * longest
-    figure = Figure(figsize=(left + side * c + right, side * r + top))
-    axes = add_axes(figure, left, 0, side * c, side * r)
-    image = draw_maps(axes, values, xy)
+    left, width, line = margin + 0.2 + 0.1 * longest, SIDE * len(lines[0]), SIDE * r + TOP  # inches
+    right = max(0.9, 0.5 + 0.1 * len(f"+{limit:g}"))  # for the numbers of the colour bar
+    figure = Figure(figsize=(left + width + right, line * len(lines) + (TOP if title else 0)))
+    drawn = []
+    for above, columns in enumerate(lines, start=1):
+        bottom = line * (len(lines) - above)
+        axes = add_axes(figure, left, bottom, SIDE * len(columns), SIDE * r)
+        drawn.append((axes, draw_painted(axes, maps[:, columns], xy, limit)))
+    axes, image = drawn[0]
     for i, label in enumerate(labels):
         axes.text(-0.05, r - i - 0.5, label, size=11, ha="right", va="center",
                   color=colours.get(label, INK))
-    for j, t in enumerate(times):
-        axes.text(j + 0.5, r, milliseconds(t), size=11, ha="center", va="bottom")
+    for (beneath, _), columns in zip(drawn, lines):
+        for j, t in enumerate(times[columns]):
+            beneath.text(j + 0.5, r, milliseconds(t), size=11, ha="center", va="bottom")
     if title:
-        axes.text(c / 2, r + 0.35, title, size=12, ha="center", va="bottom")
-    tall = min(0.7 * r * side, 2.0)
-    bar = add_axes(figure, left + side * c + 0.08, (r * side - tall) / 2, 0.1, tall)
-    draw_scale(bar, image, unit)
+        axes.text(len(lines[0]) / 2, r + 0.35, title, size=12, ha="center", va="bottom")
+    high = line * len(lines) - TOP
+    tall = min(0.7 * high, 2.0)
+    draw_scale(add_axes(figure, left + width + 0.08, (high - tall) / 2, 0.1, tall), image, unit)
     return figure, axes
 
 
@@ -133,19 +143,13 @@ def cell_width(xy: np.ndarray) -> float:
     return CELL * max(1.0, float(np.linalg.norm(xy, axis=1).max()))
 
 
-def draw_maps(axes: Axes, values: np.ndarray, xy: np.ndarray) -> AxesImage:
-    """Fill axes with maps of values (r, c, h), each one unit wide, the first row at the top.
-
-    One picture, so one colour scale: from minus the limit of `paint` to the limit.
-    """
-    maps, limit = paint(values, xy)
-    return draw_painted(axes, maps, xy, limit)
-
-
 def draw_painted(
     axes: Axes, maps: np.ndarray, xy: np.ndarray, limit: float, contours: bool = True
 ) -> AxesImage:
-    """`draw_maps` of maps (r, c, m, m) that are painted already, from -limit to limit."""
+    """Fill axes with maps (r, c, m, m) of `paint`, each one unit wide, the first row at the top.
+
+    One picture, so one colour scale: from -limit to limit.
+    """
     r, c, _, _ = maps.shape
     picture = rearrange(maps[::-1], "r c y x -> (r y) (c x)")
     image = axes.imshow(picture, DIVERGING, origin="lower", extent=(0, c, 0, r))
@@ -193,6 +197,18 @@ def draw_scale(axes: Axes, image: AxesImage, unit: str) -> None:
     bar.set_ticks([-limit, 0, limit], labels=[f"{MINUS}{limit:g}", "0", f"+{limit:g}"])
     bar.ax.tick_params(labelsize=11, length=2)
     bar.set_label(unit, size=11, labelpad=-6 if len(unit) < 5 else 2)  # long ones would touch 0
+    _keep_inside(bar.ax)
+
+
+def _keep_inside(axes: Axes) -> None:
+    """Move the label along its axis, or make it smaller, until all of it is in the figure."""
+    label, figure, edge = axes.yaxis.label, axes.figure.bbox, AIR * axes.figure.dpi  # pixels
+    axes.get_tightbbox()  # which puts the label to its place
+    long, room = label.get_window_extent().height, figure.height - 2 * edge
+    label.set_fontsize(float(label.get_fontsize()) * room / max(long, room))
+    half = min(long, room) / 2 + edge
+    middle = np.clip((axes.bbox.y0 + axes.bbox.y1) / 2, half, figure.height - half)
+    label.set_y((middle - axes.bbox.y0) / axes.bbox.height)
 
 
 def _check_rows(rows: Mapping[str, np.ndarray], shape: tuple[int, int]) -> np.ndarray:
@@ -237,7 +253,7 @@ def nearest_samples(times: np.ndarray, every: float) -> np.ndarray:
             f"every is {every:g} s, and times run from {times[0]:g} to {times[-1]:g} s: it counts "
             f"in seconds, so wanted {every / 1000:g} for {every:g} ms"
         )
-    sample = np.diff(times).max(initial=0) * (1 + 1e-6)
+    sample = np.diff(times).max(initial=1e-6) * (1 + 1e-6)
     first, last = math.ceil((times[0] - sample) / every), math.floor((times[-1] + sample) / every)
     wanted = every * np.arange(first, last + 1)
     if not len(wanted):
