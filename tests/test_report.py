@@ -233,3 +233,10 @@ def test_a_report_with_nothing_to_draw_has_the_scores_alone(evaluation, tmp_path
     made = evaluation[1].report | {"identification": {"reason": "a"}, "realism": {"reason": "b"}}
     made["curves"] = {"times": made["curves"]["times"]}
     assert set(report_figures.draw_report(made, tmp_path).values()) == {"scores.png"}
+
+
+def test_zero_has_no_sign_in_a_table():
+    rows = [{"name": "ridge", "mse": -1e-9, "image": -0.0004, "intervals": {"image": (-0.1, -1e-5)}}]
+    assert report.table(rows, ("mse", "image"), intervals=True).splitlines()[-1] == (
+        "| ridge | 0.0000 | 0.000 [-0.100, 0.000] |"
+    )

@@ -37,6 +37,7 @@ from .recorded import Recorded
 from .report_figures import draw_report
 from .run_figures import Places, draw
 from .run_folder import check_place
+from .samplers import SAMPLERS
 from .speed import Speed
 from .subjects import Subjects, each_image_once, tell_whose
 from .things.layouts import read_layout
@@ -80,12 +81,13 @@ def arguments(description: str, data: str) -> argparse.ArgumentParser:
     told.add_argument("--template", default=TEMPLATE, help="of a caption: %(default)s")
     told.add_argument("--captions", type=Path, help="table with the columns image and caption")
     how = cli.add_argument_group("model and training")
-    how.add_argument("--recipe", choices=sorted(RECIPES), default="tinybrain")
+    how.add_argument("--recipe", choices=sorted(RECIPES), default="tinybrain",
+                     help="by default %(default)s; what is not said below is the recipe's")
     how.add_argument("--small", action="store_true", help="the demo's network, epochs and tower")
     how.add_argument("--conditioning", choices=CONDITIONINGS, default="cross_attention")
     how.add_argument("--channels", type=positive, nargs="+", help="widths of the U-Net's levels")
-    how.add_argument("--epochs", type=positive)
-    how.add_argument("--batch-size", type=positive)
+    how.add_argument("--epochs", type=positive, help="by default 50, fewer of the demo")
+    how.add_argument("--batch-size", type=positive, help="by default 16, of MEG 4")
     how.add_argument("--micro-batch", type=positive, help="rows that the network sees at a time, "
                      "to spare memory; results do not depend on it, but for rounding")
     how.add_argument("--recompute", action="store_true", help="spare memory: compute the blocks of "
@@ -93,15 +95,17 @@ def arguments(description: str, data: str) -> argparse.ArgumentParser:
     how.add_argument("--no-tf32", action="store_true", help="products in full float32 on a GPU")
     how.add_argument("--compile", action="store_true", help="torch.compile the network: minutes at "
                      "first, faster steps then")
-    how.add_argument("--lr", type=above_zero)
+    how.add_argument("--lr", type=above_zero, help="by default 1e-4, more of the demo")
     how.add_argument("--validation", choices=VALIDATIONS, help="what is kept aside of training "
                      "for choosing the epoch: concepts, or images as NICE does")
-    how.add_argument("--heldout", type=share, help="share of them, from 0 to 0.5")
-    how.add_argument("--seed", type=int, default=0)
+    how.add_argument("--heldout", type=share, help="share of them, from 0 to 0.5; by default 0.05, "
+                     "of the paper's recipe 0")
+    how.add_argument("--seed", type=int, default=0, help="by default 0")
     how.add_argument("--device", help="cpu, cuda, cuda:1 ...; by default a GPU if there is one")
     judge = cli.add_argument_group("evaluation")
-    judge.add_argument("--trials", type=positive, default=4, help="samples per test image")
-    judge.add_argument("--sampler", choices=("ancestral", "ddim", "dpm_solver"))
+    judge.add_argument("--trials", type=positive, default=4, help="samples per test image; "
+                       "by default %(default)s")
+    judge.add_argument("--sampler", choices=tuple(SAMPLERS))
     judge.add_argument("--steps", type=positive, help="sampling steps")
     judge.add_argument("--layout", type=Path, help="places of sensors for the scalp maps: a table "
                        "with name, x, y or name, x, y, z, a .lout, or a file of electrodes")

@@ -1,4 +1,4 @@
-"""How a message names many things, and what differs between two descriptions."""
+"""How a message names many things, writes numbers, and tells two descriptions apart."""
 
 from __future__ import annotations
 
@@ -20,6 +20,18 @@ def first_few(names: Collection[object], count: int = 5) -> str:
     shown = [str(name)[:LONGEST] for name, _ in zip(names, range(count))]
     more = f" and {len(names) - count} more" if len(names) > count else ""
     return (", ".join(shown) or "none") + more
+
+
+def digits(value: float, form: str) -> str:
+    """A value in a form such as ".3f"; zero has no sign.
+
+    Examples
+    --------
+    >>> digits(-0.0004, ".3f"), digits(-0.0006, ".3f")
+    ('0.000', '-0.001')
+    """
+    text = format(value, form)
+    return text if float(text) else text.removeprefix("-")
 
 
 def differences(before: Any, now: Any, name: str = "", word: str = "now") -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from .encoder import Encoder
 from .log import TOLERANCE
+from .messages import digits
 from .scores import COLUMNS
 from .verdict import words
 
@@ -64,14 +65,8 @@ def cell(value: float | None, bounds: Sequence[float] | None = None, form: str =
     """
     if value is None or not math.isfinite(value):
         return "–"
-    text = _number(value, form)
-    return text if bounds is None else f"{text} [{', '.join(_number(b, form) for b in bounds)}]"
-
-
-def _number(value: float, form: str) -> str:
-    """Zero has no sign."""
-    text = format(value, form)
-    return text if float(text) else text.removeprefix("-")
+    text = digits(value, form)
+    return text if bounds is None else f"{text} [{', '.join(digits(b, form) for b in bounds)}]"
 
 
 def aligned(cells: list[list[str]]) -> str:

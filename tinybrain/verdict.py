@@ -21,6 +21,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from .messages import digits
 from .scores import Triple, explained, interval, mean
 from .uncertainty import gap_closed
 
@@ -313,8 +314,8 @@ def _of_effect(effect: Mapping[str, Any]) -> str:
             continue
         shown = each["p"] < LEVEL / len(effect)  # any of them by chance: at LEVEL
         answer = "depends" if shown else "is not shown to depend"
-        said.append(f"the {name} {answer} on the image (PCC image {each['value']:.3f}, shuffled "
-                    f"{each['shuffled'][0]:.3f}, p = {each['p']:.2g})")
+        said.append(f"the {name} {answer} on the image (PCC image {digits(each['value'], '.3f')}, "
+                    f"shuffled {digits(each['shuffled'][0], '.3f')}, p = {each['p']:.2g})")
     text = "; ".join(said) + "."
     return text[0].upper() + text[1:]
 
