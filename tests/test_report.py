@@ -236,7 +236,8 @@ def test_a_report_with_nothing_to_draw_has_the_scores_alone(evaluation, tmp_path
 
 
 def test_zero_has_no_sign_in_a_table():
-    rows = [{"name": "ridge", "mse": -1e-9, "image": -0.0004, "intervals": {"image": (-0.1, -1e-5)}}]
+    bounds = {"image": (-0.1, -1e-5)}
+    rows = [{"name": "ridge", "mse": -1e-9, "image": -0.0004, "intervals": bounds}]
     assert report.table(rows, ("mse", "image"), intervals=True).splitlines()[-1] == (
         "| ridge | 0.0000 | 0.000 [-0.100, 0.000] |"
     )
