@@ -30,6 +30,18 @@ def inputs(tmp_path_factory):
     return saved(root / "model.pt", several()[0]), root / "features.npy"
 
 
+def test_numbers_of_numpys_make_the_same_signals(inputs, tmp_path):
+    """Written, too: JSON knows none of them."""
+    path, features = inputs
+    stimuli, one = find_stimuli([features]), np.int64(1)
+    plans = Plan(trials=1, steps=2, seed=1, batch_size=1), Plan(one, steps=2 * one, seed=one,
+                                                                batch_size=one)  # fmt: skip
+    for name, plan in zip("ab", plans):
+        assert generate(path, stimuli, plan, tmp_path / name) == 5
+    assert np.array_equal(*(BrainSignals.load(tmp_path / name).data for name in "ab"))
+    assert generate(path, stimuli, plans[0], tmp_path / "b") == 0  # what is there is the same
+
+
 @pytest.mark.parametrize("mean", [False, True])
 def test_the_signals_are_those_of_the_subject_asked_for(inputs, tmp_path, mean):
     path, features = inputs

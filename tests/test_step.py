@@ -10,13 +10,14 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.test_train import CONFIG, prepared, weights
 from tinybrain import step, train
-from tinybrain.denoiser import first_weights
+from tinybrain.denoiser import first_weights, seeded
 from tinybrain.recipes import PAPER, TINYBRAIN
 
 ROOT = Path(__file__).parents[1]
@@ -40,6 +41,14 @@ def test_rows_in_pieces_give_the_same_step(micro_batch):
     other = steps(parts, y0.double(), context.double(), micro_batch=micro_batch)
     torch.testing.assert_close(weights(parts), weights(whole), rtol=1e-9, atol=1e-12)
     torch.testing.assert_close(one.sums, other.sums, rtol=1e-5, atol=1e-6)
+
+
+def test_numbers_of_numpys_are_the_same_seeds():
+    """Whose repr is another since numpy 2."""
+    wanted = torch.randn(3, generator=seeded(7, 2))
+    assert torch.equal(torch.randn(3, generator=seeded(np.int64(7), np.int32(2))), wanted)
+    with pytest.raises(TypeError):
+        seeded(7, 2.0)
 
 
 @pytest.mark.parametrize("changes", [{"dropout": 0.5}, {"context_noise": 0.5}, {}])

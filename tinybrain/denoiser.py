@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import operator
 from collections.abc import Callable
 from typing import cast
 
@@ -16,13 +17,16 @@ from .unet import Memory, UNet2D, UNetConfig
 def seeded(*key: int) -> Generator:
     """A CPU generator that is a function of these whole numbers, e.g. (seed, image, trial).
 
+    Of numpy's they count as Python's do. TypeError if one is no whole number.
+
     Examples
     --------
     >>> a, b = (torch.randn(2, generator=seeded(0, 5, 1)) for _ in range(2))
     >>> torch.equal(a, b)
     True
     """
-    digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
+    whole = tuple(operator.index(part) for part in key)
+    digest = hashlib.blake2b(repr(whole).encode(), digest_size=8).digest()
     return Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
 
 

@@ -13,6 +13,7 @@ Letters: n images, k trials, b rows of a block, h sensors, w time points, l toke
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -88,7 +89,11 @@ class Plan:
             raise ValueError(f"steps is {steps}; wanted 1 to {recipe.timesteps}, the schedule's")
         model.check_guidance(1.0 if self.guidance is None else self.guidance)
         sampler = self.sampler or recipe.sampler
-        return replace(self, sampler=sampler, steps=steps, subject=subject)
+        whole = operator.index  # JSON has none of numpy's numbers
+        return replace(
+            self, sampler=sampler, subject=subject, trials=whole(self.trials), steps=whole(steps),
+            batch_size=whole(self.batch_size), seed=None if self.seed is None else whole(self.seed),
+        )
 
 
 def describe(
