@@ -138,6 +138,11 @@ def test_one_common_scale_does_not_matter_without_standardising():
     torch.testing.assert_close(other.predict(features * 1e-6), ridge.predict(features))
 
 
+def test_mean_erp_of_some_rows_is_that_of_these_rows():
+    signals = torch.randn(9, 3, 5, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(mean_erp(signals, [1, 4, 5]), mean_erp(signals[[1, 4, 5]]))
+
+
 def test_features_that_say_nothing_give_alpha_infinite_and_the_mean_erp():
     features, signals = make(40, 7)
     design = torch.cat([features, torch.ones(40, 1)], 1)

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from tinybrain.clip import VisionConfig, preprocess, random_clip
-from tinybrain.features import encode, find_features, pooled, read_features
+from tinybrain.features import as_context, encode, find_features, pooled, read_features
 
 TINY = VisionConfig(image_size=16, patch_size=8, width=32, layers=2, heads=4, embed_dim=24)
 
@@ -181,6 +181,17 @@ def test_rows_without_a_meaning_are_named(tmp_path, value, shape):
     vectors[7, 0, slice(None) if value == 0 else 3] = value
     with pytest.raises(ValueError, match=r"2 of 9 rows hold .*\(rows 2, 7, counted from 0\)"):
         read_features(write(tmp_path, array), 9)
+
+
+def test_features_are_not_copied_where_torch_can_share_them():
+    """Those of all tokens of THINGS are 13 GB."""
+    own = np.ones((4, 3, 8), np.float32)
+    assert np.shares_memory(as_context(own).numpy(), own)
+    assert as_context(own[:, 0]).shape == (4, 1, 8)
+    own.flags.writeable = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # torch's, of arrays that cannot be written
+        assert not np.shares_memory(as_context(own).numpy(), own)
 
 
 def test_many_bad_rows_are_counted_not_listed(tmp_path):

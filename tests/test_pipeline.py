@@ -324,8 +324,9 @@ def test_what_cannot_be_is_refused(exact):
     features_only, *_ = prepared(heldout=0.0)
     with pytest.raises(ValueError, match="holds no image encoder"):
         features_only.generate(Image.new("RGB", (40, 40)))
-    with pytest.raises(ValueError, match=r"features are \(6, 1, 11\); this model wants \(n, 12\)"):
-        exact.generate(FEATURES[:, :11])
+    for wrong, shape in ((FEATURES[:, :11], "6, 1, 11"), (FEATURES[0], "12,")):
+        with pytest.raises(ValueError, match=rf"are \({shape}\); this model wants \(n, 12\)"):
+            exact.generate(wrong)
     paper, *_ = prepared(PAPER, heldout=0.0)
     with pytest.raises(ValueError, match="guidance 2 needs a model that has seen the null context"):
         paper.generate(FEATURES, guidance=2)

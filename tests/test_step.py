@@ -51,6 +51,24 @@ def test_numbers_of_numpys_are_the_same_seeds():
         seeded(7, 2.0)
 
 
+def test_rows_that_fit_leave_room_for_the_moments_of_the_first_step(monkeypatch):
+    """After it the optimizer has them."""
+    model, y0, context, _ = prepared(heldout=0.0)
+    state = step.start(model.unet, model.recipe)
+    asked = model.recipe, model.ddpm, y0, context, 8
+
+    def none_left(like):
+        raise MemoryError
+
+    assert step.rows_that_fit(state, *asked) == 4
+    monkeypatch.setattr(torch, "empty_like", none_left)
+    assert step.rows_that_fit(state, *asked) == 0
+    monkeypatch.undo()
+    step.train_step(state, model.recipe, model.ddpm, y0, context, torch.arange(8))
+    monkeypatch.setattr(torch, "empty_like", none_left)
+    assert step.rows_that_fit(state, *asked) == 4
+
+
 @pytest.mark.parametrize("changes", [{"dropout": 0.5}, {"context_noise": 0.5}, {}])
 def test_what_is_random_in_a_step_is_a_function_of_seed_and_step(changes):
     """Whatever torch's own generator was used for; and dropout and noise do change the step."""

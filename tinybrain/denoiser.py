@@ -47,8 +47,9 @@ class Denoiser:
     def __init__(self, unet: nn.Module, bf16: bool = False, speed: Speed = Speed()):
         self.unet, self.speed = unet, speed
         self.device = next(unet.parameters()).device
-        cuda = self.device.type == "cuda"  # older GPUs than these only emulate it
-        able = cuda and torch.cuda.get_device_capability(self.device) >= (8, 0)
+        able = self.device.type == "cuda"
+        if able:  # torch says yes of older ones, too, which only emulate it
+            able = torch.cuda.get_device_capability(self.device) >= (8, 0)
         self.precision = torch.autocast(self.device.type, torch.bfloat16, enabled=bf16 and able)
         self.program: Callable[..., Tensor] = unet
         self.rows = 0

@@ -191,7 +191,7 @@ def fit_subjects(
     Features (n, d). What is left out is all of a concept, and with it all that others saw of it:
     a subject's prediction knows nothing of the others.
     """
-    signals = tensor_of(recording.signals)                              # (n, h, w)
+    signals = tensor_of(recording.signals)                                     # (n, h, w)
     left_out, models = torch.empty(signals.shape), []
     for name in recording.subjects:
         at = recording.rows(name)

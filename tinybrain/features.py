@@ -295,14 +295,16 @@ def read_features(path: str | Path, rows: int, images: Sequence[Path] | None = N
 def as_context(features: NDArray[Any] | Tensor) -> Tensor:
     """Features (n, d) or (n, l, d) as the context (n, l, d) they are, in their precision.
 
+    An array is copied only if torch cannot share it: read-only, rows backwards, foreign bytes.
+
     Examples
     --------
     >>> as_context(np.ones((2, 5))[::-1]).shape
     torch.Size([2, 1, 5])
     """
-    if isinstance(features, np.ndarray):  # of any order of rows and bytes
-        own = features.dtype.newbyteorder("=")
-        features = torch.from_numpy(np.array(features, dtype=own, order="C"))
+    if isinstance(features, np.ndarray):
+        own = np.ascontiguousarray(features, dtype=features.dtype.newbyteorder("="))
+        features = torch.from_numpy(own if own.flags.writeable else own.copy())
     return rearrange(features, "n d -> n 1 d") if features.ndim == 2 else features
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from . import parallel
-from .baselines import tensor_of
+from .baselines import mean_erp, tensor_of
 from .denoiser import seeded
 from .parallel import Ranks
 from .pipeline import ImageToBrain
@@ -102,10 +102,8 @@ def heldout_references(
     recorded = tensor_of(signals)
     squares = []
     for own in (whose == place for place in sorted(set(whose.tolist()))):
-        total = torch.zeros(recorded.shape[1:], dtype=torch.float64)  # no copy of a recording
-        for row in (learned := (own & ~aside).nonzero()[:, 0].tolist()):
-            total += recorded[row]
-        squares.append(((total / len(learned)).float() - recorded[own & aside]).square())
+        erp = mean_erp(recorded, (own & ~aside).nonzero()[:, 0].tolist())
+        squares.append((erp - recorded[own & aside]).square())
     references = {"mean ERP": torch.cat(squares).mean().item()}
     if model.encoding is not None:
         weights = torch.eye(max(len(model.subjects), 1))[whose[aside]]

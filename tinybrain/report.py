@@ -204,7 +204,7 @@ def _guesses(
 ) -> dict[str, np.ndarray | None]:
     """Predictions (n, h, w) by the name of their row, in the table's order."""
     n, k, *shape = samples.shape
-    erp = baselines.mean_erp(baselines.tensor_of(train.signals)).numpy()          # (h, w)
+    erp = baselines.mean_erp(baselines.tensor_of(train.signals)).numpy()       # (h, w)
     found: dict[str, np.ndarray | None] = {
         "zero": np.zeros((n, *shape)), "mean ERP": np.broadcast_to(erp, (n, *shape)),
     }

@@ -167,8 +167,9 @@ def _identification(found: Mapping[str, Any]) -> list[str]:
                               for name in names)])
     return [aligned(cells), "", (
         f"The recorded pattern of each test image is correlated with what was generated for each "
-        f"of {found['candidates']} candidates, over the {found['features']} sensors and times that "
-        f"told training images apart best; ties are settled by chance. Seed {found['seed']}."
+        f"of {found['candidates']} candidates, over the {found['features']} sensors and times at "
+        "which ridge best predicts training images it was not fitted on; ties are settled by "
+        f"chance. Seed {found['seed']}."
     )]
 
 

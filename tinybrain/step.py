@@ -189,25 +189,28 @@ def rows_that_fit(
     state: State, recipe: Recipe, ddpm: DDPM, y0: Tensor, context: Tensor, tried: int
 ) -> int:
     """The most rows, of `tried` halved again and again, that a step can take; 0 if not even one."""
-    moments = 0 if state.optimizer.state else 2  # of every weight, that the first step makes
     while tried > 1:
         tried //= 2
         state.optimizer.zero_grad()
         if y0.is_cuda:
             torch.cuda.empty_cache()
         try:
-            room = [torch.empty_like(p) for p in state.unet.parameters() for _ in range(moments)]
-            draw = ddpm.draw(y0[:tried], generator=seeded(recipe.seed, 3))
-            denoiser = Denoiser(state.unet, recipe.bf16)
-            losses = ddpm.losses(denoiser, y0[:tried], context[:tried], *draw)
-            torch.autograd.backward(losses.sum())
-            del room
+            _as_a_step(state, recipe, ddpm, y0[:tried], context[:tried])
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             continue
         return tried
     return 0
+
+
+def _as_a_step(state: State, recipe: Recipe, ddpm: DDPM, y0: Tensor, context: Tensor) -> None:
+    """Take the memory of a step on signals (b, h, w), and let go of it."""
+    moments = 0 if state.optimizer.state else 2  # of every weight, which the first step makes
+    _room = [torch.empty_like(p) for p in state.unet.parameters() for _ in range(moments)]
+    draw = ddpm.draw(y0, generator=seeded(recipe.seed, 3))
+    losses = ddpm.losses(Denoiser(state.unet, recipe.bf16), y0, context, *draw)
+    torch.autograd.backward(losses.sum())
 
 
 @torch.no_grad()

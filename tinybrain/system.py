@@ -215,7 +215,8 @@ class System:
 
 def _check_finite(context: Tensor) -> None:
     """ValueError that names the rows of features (n, l, d) which hold NaN or infinity."""
-    if broken := (~torch.isfinite(context.flatten(1).sum(dim=1))).nonzero()[:, 0].tolist():
+    sums = context.reshape(len(context), -1).sum(dim=1)  # of any axes: those are told next
+    if broken := (~torch.isfinite(sums)).nonzero()[:, 0].tolist():
         raise ValueError(f"features of {len(broken)} of {len(context)} images hold NaN or infinity "
                          f"(rows {first_few(broken)}, counted from 0): make them again")
 

@@ -55,7 +55,7 @@ def make_targets(
     """
     people = recording.subjects if isinstance(recording, Subjects) else ()
     features, _ = untold(context, len(people))
-    signals = tensor_of(recording.signals)                              # (n, h, w)
+    signals = tensor_of(recording.signals)                                     # (n, h, w)
     encoding: EncodingModel | SubjectEncoding | None = None
     if recipe.residual:
         pooled, components = encoder.pooled(features), recipe.products
